@@ -1,0 +1,108 @@
+"""Makes the extension pylibevent._libevent from csrc/: the only place that does.
+
+csrc/NAME.cdef.h is a C header and, once the preprocessor lines are taken out, what Python sees of csrc/NAME.c.
+Environment: PYLIBEVENT_DEVELOP=1 turns warnings in csrc/ into errors; CC, CFLAGS and LDFLAGS work as always.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).parent
+CSRC = HERE / "csrc"
+NAMES = ["util", "event", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
+
+# Never libevent: it holds the same globals as libevent_core a second time.
+PACKAGES = ["libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads", "libssl", "libcrypto"]
+LIBRARIES = ["event_core", "event_extra", "event_openssl", "event_pthreads", "ssl", "crypto"]
+
+INSTALL = {
+    "pkg-config": "pkg-config (Debian: apt install pkg-config; Fedora: dnf install pkgconf; macOS: brew install pkgconf)",
+    "compiler": "a C compiler (Debian: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install)",
+    "libevent": "libevent's headers (Debian: apt install libevent-dev; Fedora: dnf install libevent-devel; "
+    "macOS: brew install libevent)",
+    "openssl": "OpenSSL's headers (Debian: apt install libssl-dev; Fedora: dnf install openssl-devel; "
+    "macOS: brew install openssl@3)",
+}
+
+
+def stop(missing: str) -> None:
+    """End the build with one sentence that says what to install."""
+    raise SystemExit(f"pylibevent can't be built without {INSTALL[missing]}.")
+
+
+def pkg_config(*arguments: str) -> list[str]:
+    """What pkg-config prints, split as a shell would."""
+    program = os.environ.get("PKG_CONFIG", "pkg-config")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)
+    return shlex.split(done.stdout)
+
+
+def check_tools() -> None:
+    """Say what is missing before a compiler says it in a hundred lines."""
+    if shutil.which(os.environ.get("PKG_CONFIG", "pkg-config")) is None:
+        stop("pkg-config")
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if shutil.which(compiler) is None and shutil.which("cc") is None:
+        stop("compiler")
+    for package in PACKAGES:
+        try:
+            pkg_config("--exists", package)
+        except subprocess.CalledProcessError:
+            stop("libevent" if package.startswith("libevent") else "openssl")
+
+
+def flags() -> dict[str, list[str]]:
+    """Where the headers and libraries are. The libraries' names are ours: pkg-config would add -levent."""
+    return {
+        "include_dirs": ["csrc", *(f[2:] for f in pkg_config("--cflags-only-I", *PACKAGES))],
+        "library_dirs": [f[2:] for f in pkg_config("--libs-only-L", *PACKAGES)],
+        "extra_compile_args": ["-std=gnu11", "-fvisibility=hidden", *warnings()],
+        "libraries": LIBRARIES,
+    }
+
+
+def warnings() -> list[str]:
+    """Strict for those who work on csrc/, lenient for compilers we have not met."""
+    if os.environ.get("PYLIBEVENT_DEVELOP"):
+        return ["-Wall", "-Wextra", "-Werror", "-Wno-error=missing-field-initializers", "-Wno-unused-parameter"]
+    return []
+
+
+def declarations(name: str) -> str:
+    """What cffi shall read of NAME.cdef.h: the C without the lines that only the preprocessor understands."""
+    text = (CSRC / f"{name}.cdef.h").read_text()
+    return re.sub(r"^#(ifdef|ifndef|endif|else|include).*\n", "", text, flags=re.MULTILINE)
+
+
+def make_builder() -> FFI:
+    """The FFI that setuptools asks for."""
+    check_tools()
+    builder = FFI()
+    for name in NAMES:
+        builder.cdef(declarations(name))
+    builder.set_source(
+        "pylibevent._libevent",
+        '#include "pylibevent.h"\n',
+        sources=[f"csrc/{name}.c" for name in NAMES],
+        depends=[str(p.relative_to(HERE)) for p in sorted(CSRC.glob("*.h"))],
+        py_limited_api=True,
+        **flags(),
+    )
+    return builder
+
+
+ffibuilder = make_builder()
+
+if __name__ == "__main__":
+    os.chdir(HERE)
+    ffibuilder.compile(verbose="-v" in sys.argv)

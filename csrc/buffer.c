@@ -1,0 +1,950 @@
+/* event2/buffer.h: buffers of their own, and the input and output of bufferevents.
+ *
+ * The rules:
+ *
+ *   1. Every function enters the buffer (state, lock, lent-out memory, which end may change) and leaves it.
+ *   2. A buffer of its own always has a lock: Python programs share objects between threads, and cffi lets them run.
+ *   3. While memoryviews of a buffer exist, nothing may move its memory: such calls say PEV_EPEEKED, as bytearray does.
+ *   4. The input of a bufferevent can't be added to nor its output be drained (facts of libevent 3.7, 5.1).
+ *   5. Callbacks are not called from here. The change is recorded, and Python calls them when the operation, or the pass,
+ *      is over: no lock is held then, and any callback may do anything to any buffer.
+ *   6. No file is mapped and none is sent with sendfile: a file that shrinks would end the process, and libevent takes
+ *      a full socket for the end of a sendfile (facts of libevent 3.7).
+ */
+#include "pylibevent.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+enum { LOOK = 0, ADD = 1, PREPEND = 2, DRAIN = 4 };
+
+/* Which ends Python has frozen; libevent doesn't tell. */
+enum { START_FROZEN = 1, END_FROZEN = 2 };
+
+/* ------------------------------------------------------------------ entering and leaving */
+
+static int
+frozen_for(const struct pev_buffer *h, int needs)
+{
+	int start = h->frozen & START_FROZEN, end = h->frozen & END_FROZEN;
+	if (h->owner != NULL) {
+		start |= h->is_output;
+		end |= !h->is_output;
+	}
+	return (end && (needs & ADD)) || (start && (needs & (PREPEND | DRAIN)));
+}
+
+static int
+find_buffer(struct pev_buffer *h, struct evbuffer **out)
+{
+	int code;
+	if (h->own != NULL) {
+		*out = h->own;
+		return h->closed ? -PEV_ECLOSED : 0;
+	}
+	if (h->owner == NULL)
+		return -PEV_ECLOSED; /* the bufferevent is gone */
+	code = pev_bev_usable(h->owner);
+	if (code < 0)
+		return code;
+	*out = h->is_output ? bufferevent_get_output(h->owner->bev) : bufferevent_get_input(h->owner->bev);
+	return 0;
+}
+
+static int
+exported(const struct pev_buffer *h)
+{
+	return h->owner ? h->owner->exports : h->exports;
+}
+
+static int
+enter(struct pev_buffer *h, int needs, struct evbuffer **out)
+{
+	int code = find_buffer(h, out);
+	if (code < 0)
+		return code;
+	evbuffer_lock(*out);
+	if (needs && exported(h))
+		code = -PEV_EPEEKED;
+	else if (frozen_for(h, needs))
+		code = -PEV_EFROZEN;
+	if (code < 0)
+		evbuffer_unlock(*out);
+	return code;
+}
+
+static long long
+leave(struct evbuffer *buf, long long result)
+{
+	evbuffer_unlock(buf);
+	return result;
+}
+
+/* libevent says -1 when there is no memory, or more than it can count. */
+static int
+result_of(int r)
+{
+	return r < 0 ? -ENOMEM : 0;
+}
+
+/* ------------------------------------------------------------------ making and closing */
+
+struct pev_buffer *
+pev_buffer_new(uint64_t id)
+{
+	struct pev_buffer *h = calloc(1, sizeof *h);
+	if (h == NULL)
+		return NULL;
+	h->id = id;
+	h->own = evbuffer_new();
+	if (h->own == NULL || evbuffer_enable_locking(h->own, NULL) < 0) {
+		if (h->own)
+			evbuffer_free(h->own);
+		free(h);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return h;
+}
+
+/* At most one view of each end is alive: the bufferevent has to reach it when it goes. */
+struct pev_buffer *
+pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
+{
+	struct pev_buffer *h;
+	int code = pev_bev_usable(owner);
+	if (code == 0 && owner->views[!!is_output] != NULL)
+		code = -EEXIST;
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	h = calloc(1, sizeof *h);
+	if (h == NULL)
+		return NULL;
+	h->id = id;
+	h->owner = owner;
+	h->is_output = !!is_output;
+	owner->views[h->is_output] = h;
+	return h;
+}
+
+static void forget_changes(struct pev_buffer *h);
+
+/* Lets go of the bytes. The evbuffer itself stays until Python drops the handle: another thread may be on its way in. */
+int
+pev_buffer_close(struct pev_buffer *h)
+{
+	struct evbuffer *buf;
+	int code;
+	if (h->own == NULL)
+		return h->owner ? -PEV_EKIND : 0; /* the bufferevent's own */
+	if (h->closed)
+		return 0;
+	code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (h->exports)
+		return (int)leave(buf, -PEV_EPEEKED);
+	h->closed = 1;
+	if (h->callback != NULL)
+		evbuffer_remove_cb_entry(buf, h->callback);
+	h->callback = NULL;
+	evbuffer_unfreeze(buf, 1);
+	evbuffer_drain(buf, evbuffer_get_length(buf));
+	forget_changes(h);
+	return (int)leave(buf, 0);
+}
+
+void
+pev_buffer_drop(struct pev_buffer *h)
+{
+	if (h->owner != NULL) {
+		pev_buffer_watch(h, 0);
+		h->owner->views[h->is_output] = NULL;
+	}
+	forget_changes(h);
+	if (h->own != NULL)
+		evbuffer_free(h->own);
+	free(h);
+}
+
+/* The bufferevent's C object goes, and with keep 0 its handle too. */
+void
+pev_buffer_owner_gone(struct pev_buffer *h, int keep)
+{
+	if (h == NULL)
+		return;
+	if (h->callback != NULL && h->owner->bev != NULL)
+		evbuffer_remove_cb_entry(h->is_output ? bufferevent_get_output(h->owner->bev)
+		                                      : bufferevent_get_input(h->owner->bev), h->callback);
+	h->callback = NULL;
+	forget_changes(h);
+	if (!keep)
+		h->owner = NULL;
+}
+
+int
+pev_buffer_check(struct pev_buffer *h)
+{
+	struct evbuffer *buf;
+	return find_buffer(h, &buf);
+}
+
+/* ------------------------------------------------------------------ bytes */
+
+long long
+pev_buffer_length(struct pev_buffer *h)
+{
+	struct evbuffer *buf;
+	int code = find_buffer(h, &buf);
+	return code < 0 ? code : (long long)evbuffer_get_length(buf);
+}
+
+long long
+pev_buffer_contiguous(struct pev_buffer *h)
+{
+	struct evbuffer *buf;
+	int code = find_buffer(h, &buf);
+	return code < 0 ? code : (long long)evbuffer_get_contiguous_space(buf);
+}
+
+int
+pev_buffer_add(struct pev_buffer *h, const char *data, size_t n)
+{
+	struct evbuffer *buf;
+	int code = enter(h, ADD, &buf);
+	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_add(buf, data, n)));
+}
+
+int
+pev_buffer_prepend(struct pev_buffer *h, const char *data, size_t n)
+{
+	struct evbuffer *buf;
+	int code = enter(h, PREPEND, &buf);
+	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_prepend(buf, data, n)));
+}
+
+int
+pev_buffer_drain(struct pev_buffer *h, size_t n)
+{
+	struct evbuffer *buf;
+	int code = enter(h, DRAIN, &buf);
+	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_drain(buf, n)));
+}
+
+long long
+pev_buffer_remove(struct pev_buffer *h, char *out, size_t n)
+{
+	struct evbuffer *buf;
+	ev_ssize_t copied;
+	int code = enter(h, DRAIN, &buf);
+	if (code < 0)
+		return code;
+	/* evbuffer_remove counts in an int */
+	copied = evbuffer_copyout(buf, out, n);
+	if (copied > 0 && evbuffer_drain(buf, (size_t)copied) < 0)
+		copied = -1;
+	return leave(buf, copied < 0 ? -ENOMEM : copied);
+}
+
+long long
+pev_buffer_copyout(struct pev_buffer *h, char *out, size_t n, size_t start)
+{
+	struct evbuffer *buf;
+	struct evbuffer_ptr from;
+	ev_ssize_t copied;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (start >= evbuffer_get_length(buf) || evbuffer_ptr_set(buf, &from, start, EVBUFFER_PTR_SET) < 0)
+		return leave(buf, 0);
+	copied = evbuffer_copyout_from(buf, &from, out, n);
+	return leave(buf, copied < 0 ? -ENOMEM : copied);
+}
+
+int
+pev_buffer_expand(struct pev_buffer *h, size_t n)
+{
+	struct evbuffer *buf;
+	int code = enter(h, ADD, &buf);
+	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_expand(buf, n)));
+}
+
+/* Once a program shares chains between buffers, libevent's pullup can write into another one's bytes (facts of libevent
+ * 3.7): then go the long way. */
+static int multicast_seen;
+
+static int
+pullup_by_copy(struct evbuffer *buf, size_t n)
+{
+	struct evbuffer *front = evbuffer_new();
+	char *bytes = malloc(n);
+	int r = -1;
+	if (front != NULL && bytes != NULL && evbuffer_copyout(buf, bytes, n) == (ev_ssize_t)n &&
+	    evbuffer_expand(front, n) == 0 && evbuffer_add(front, bytes, n) == 0 && evbuffer_drain(buf, n) == 0)
+		r = evbuffer_prepend_buffer(buf, front);
+	if (front != NULL)
+		evbuffer_free(front);
+	free(bytes);
+	return r;
+}
+
+int
+pev_buffer_pullup(struct pev_buffer *h, size_t n)
+{
+	struct evbuffer *buf;
+	int is_output = h->owner != NULL && h->is_output;
+	int code = enter(h, is_output ? LOOK : DRAIN | PREPEND, &buf), r = 0;
+	if (code < 0)
+		return code;
+	if (exported(h))
+		return (int)leave(buf, -PEV_EPEEKED);
+	if (n > evbuffer_get_length(buf))
+		n = evbuffer_get_length(buf);
+	if (n <= evbuffer_get_contiguous_space(buf))
+		return (int)leave(buf, 0);
+	if (multicast_seen && is_output)
+		return (int)leave(buf, -PEV_EFROZEN);
+	if (h->callback != NULL) /* no byte comes or goes */
+		evbuffer_cb_clear_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
+	if (multicast_seen)
+		r = pullup_by_copy(buf, n);
+	else if (evbuffer_pullup(buf, (ev_ssize_t)n) == NULL)
+		r = -1;
+	if (h->callback != NULL)
+		evbuffer_cb_set_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
+	return (int)leave(buf, result_of(r));
+}
+
+/* ------------------------------------------------------------------ two buffers */
+
+static int
+enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_buffer *other, int other_needs,
+    struct evbuffer **other_buf)
+{
+	int code = enter(h, needs, buf);
+	if (code < 0)
+		return code;
+	/* No second lock while the first is held: libevent takes both in an order of its own. */
+	evbuffer_unlock(*buf);
+	code = enter(other, other_needs, other_buf);
+	if (code < 0)
+		return code;
+	evbuffer_unlock(*other_buf);
+	return *buf == *other_buf ? -EINVAL : 0;
+}
+
+int
+pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
+{
+	struct evbuffer *buf, *source;
+	int code = enter_both(h, ADD, &buf, from, DRAIN, &source);
+	return code < 0 ? code : result_of(evbuffer_add_buffer(buf, source));
+}
+
+int
+pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
+{
+	struct evbuffer *buf, *source;
+	int code = enter_both(h, PREPEND, &buf, from, DRAIN, &source);
+	return code < 0 ? code : result_of(evbuffer_prepend_buffer(buf, source));
+}
+
+/* By way of a fresh buffer: an unpatched 2.1.12 leaves a dangling chain otherwise (facts of libevent 2.5). The source
+ * must be a buffer of its own: a bufferevent's lock dies with it while the reference lives on. */
+int
+pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
+{
+	struct evbuffer *buf, *source, *fresh;
+	int code, r;
+	if (from->owner != NULL)
+		return -PEV_EKIND;
+	code = enter_both(h, ADD, &buf, from, LOOK, &source);
+	if (code < 0)
+		return code;
+	fresh = evbuffer_new();
+	if (fresh == NULL)
+		return -ENOMEM;
+	multicast_seen = 1;
+	r = evbuffer_add_buffer_reference(fresh, source);
+	code = r < 0 ? -EINVAL : result_of(evbuffer_add_buffer(buf, fresh));
+	evbuffer_free(fresh);
+	return code;
+}
+
+/* Moves the first n bytes to the end of another buffer. */
+long long
+pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
+{
+	struct evbuffer *buf, *destination;
+	long long moved = 0;
+	int code = enter_both(h, DRAIN, &buf, to, ADD, &destination);
+	if (code < 0)
+		return code;
+	while (n > 0) { /* evbuffer_remove_buffer counts in an int */
+		int part = n > INT_MAX / 2 ? INT_MAX / 2 : (int)n;
+		int r = evbuffer_remove_buffer(buf, destination, (size_t)part);
+		if (r < 0)
+			return moved ? moved : -ENOMEM;
+		moved += r;
+		n -= (size_t)r;
+		if (r < part)
+			break;
+	}
+	return moved;
+}
+
+/* ------------------------------------------------------------------ looking for something */
+
+/* 1 and a line that Python frees with pev_free, or 0: no whole line yet. */
+int
+pev_buffer_readline(struct pev_buffer *h, int style, char **line, size_t *n)
+{
+	struct evbuffer *buf;
+	int code = enter(h, DRAIN, &buf);
+	if (code < 0)
+		return code;
+	*line = evbuffer_readln(buf, n, (enum evbuffer_eol_style)style);
+	return (int)leave(buf, *line != NULL);
+}
+
+/* -1: not found; other negative numbers are codes. */
+#define NOT_FOUND (-1LL)
+
+static int
+place(struct evbuffer *buf, struct evbuffer_ptr *out, size_t position)
+{
+	if (position > evbuffer_get_length(buf))
+		return -1;
+	return evbuffer_ptr_set(buf, out, position, EVBUFFER_PTR_SET);
+}
+
+long long
+pev_buffer_search(struct pev_buffer *h, const char *what, size_t n, size_t start, size_t end)
+{
+	struct evbuffer *buf;
+	struct evbuffer_ptr from, to, found;
+	size_t length;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	length = evbuffer_get_length(buf);
+	if (end > length)
+		end = length;
+	if (start > end || n > end - start)
+		return leave(buf, NOT_FOUND);
+	if (n == 0)
+		return leave(buf, (long long)start);
+	if (place(buf, &from, start) < 0)
+		return leave(buf, NOT_FOUND);
+	if (end == length) {
+		found = evbuffer_search(buf, what, n, &from);
+	} else {
+		if (place(buf, &to, end) < 0)
+			return leave(buf, NOT_FOUND);
+		found = evbuffer_search_range(buf, what, n, &from, &to);
+	}
+	return leave(buf, found.pos < 0 || (size_t)found.pos + n > end ? NOT_FOUND : (long long)found.pos);
+}
+
+long long
+pev_buffer_search_eol(struct pev_buffer *h, int style, size_t start, size_t *eol_length)
+{
+	struct evbuffer *buf;
+	struct evbuffer_ptr from, found;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (start >= evbuffer_get_length(buf) || place(buf, &from, start) < 0)
+		return leave(buf, NOT_FOUND);
+	found = evbuffer_search_eol(buf, &from, eol_length, (enum evbuffer_eol_style)style);
+	return leave(buf, found.pos < 0 ? NOT_FOUND : (long long)found.pos);
+}
+
+/* ------------------------------------------------------------------ descriptors */
+
+long long
+pev_buffer_read_fd(struct pev_buffer *h, int fd, int n)
+{
+	struct evbuffer *buf;
+	int r, code = enter(h, ADD, &buf);
+	if (code < 0)
+		return code;
+	if (n == 0)
+		return leave(buf, 0); /* evbuffer_read aborts on 0 when the last chain is full (facts of libevent 6) */
+	errno = 0;
+	r = evbuffer_read(buf, fd, n);
+	return leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
+}
+
+/* n < 0: all of it */
+long long
+pev_buffer_write_fd(struct pev_buffer *h, int fd, long long n)
+{
+	struct evbuffer *buf;
+	int r, code = enter(h, DRAIN, &buf);
+	if (code < 0)
+		return code;
+	if (evbuffer_get_length(buf) == 0 || n == 0)
+		return leave(buf, 0); /* evbuffer_write says -1 and leaves errno alone */
+	errno = 0;
+	r = evbuffer_write_atmost(buf, fd, (ev_ssize_t)n);
+	return leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
+}
+
+/* ------------------------------------------------------------------ freezing */
+
+static int
+freeze_end_ok(const struct pev_buffer *h, int at_start)
+{
+	/* libevent needs the other end of a bufferevent's buffers for itself */
+	return h->owner == NULL || (h->is_output ? !at_start : at_start);
+}
+
+int
+pev_buffer_freeze(struct pev_buffer *h, int at_start)
+{
+	struct evbuffer *buf;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (!freeze_end_ok(h, at_start))
+		return (int)leave(buf, -PEV_EFROZEN);
+	if (evbuffer_freeze(buf, at_start) < 0)
+		return (int)leave(buf, -PEV_EFAILED);
+	h->frozen |= at_start ? START_FROZEN : END_FROZEN;
+	return (int)leave(buf, 0);
+}
+
+int
+pev_buffer_unfreeze(struct pev_buffer *h, int at_start)
+{
+	struct evbuffer *buf;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (!freeze_end_ok(h, at_start))
+		return (int)leave(buf, -PEV_EFROZEN);
+	if (evbuffer_unfreeze(buf, at_start) < 0)
+		return (int)leave(buf, -PEV_EFAILED);
+	h->frozen &= (unsigned char)~(at_start ? START_FROZEN : END_FROZEN);
+	return (int)leave(buf, 0);
+}
+
+#if LIBEVENT_VERSION_NUMBER >= 0x02020000
+int
+pev_has_max_read(void)
+{
+	return 1;
+}
+
+long long
+pev_buffer_get_max_read(struct pev_buffer *h)
+{
+	struct evbuffer *buf;
+	int code = find_buffer(h, &buf);
+	return code < 0 ? code : (long long)evbuffer_get_max_read(buf);
+}
+
+int
+pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
+{
+	struct evbuffer *buf;
+	int code = find_buffer(h, &buf);
+	return code < 0 ? code : evbuffer_set_max_read(buf, n) < 0 ? -EINVAL : 0;
+}
+#else
+int
+pev_has_max_read(void)
+{
+	return 0;
+}
+
+long long
+pev_buffer_get_max_read(struct pev_buffer *h)
+{
+	PEV_UNUSED(h);
+	return -ENOTSUP;
+}
+
+int
+pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
+{
+	PEV_UNUSED(h);
+	PEV_UNUSED(n);
+	return -ENOTSUP;
+}
+#endif
+
+/* ------------------------------------------------------------------ memory lent to Python */
+
+static int
+copy_spans(struct pev_span *out, const struct evbuffer_iovec *vec, int n, size_t limit)
+{
+	int i;
+	for (i = 0; i < n && limit > 0; i++) {
+		out[i].start = vec[i].iov_base;
+		out[i].length = vec[i].iov_len < limit ? vec[i].iov_len : limit;
+		limit -= out[i].length;
+	}
+	return i;
+}
+
+/* How many spans there are; up to max of them into out. The caller lends the buffer before and gives it back after. */
+int
+pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max)
+{
+	struct evbuffer *buf;
+	struct evbuffer_ptr from;
+	struct evbuffer_iovec *vec;
+	size_t length;
+	int spans, code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	length = evbuffer_get_length(buf);
+	if (start >= length || n == 0 || place(buf, &from, start) < 0)
+		return (int)leave(buf, 0);
+	if (n > length - start)
+		n = length - start;
+	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, NULL, 0);
+	if (spans <= 0 || spans > max)
+		return (int)leave(buf, spans);
+	vec = calloc((size_t)spans, sizeof *vec);
+	if (vec == NULL)
+		return (int)leave(buf, -ENOMEM);
+	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, vec, spans);
+	if (spans > 0)
+		spans = copy_spans(out, vec, spans, n);
+	free(vec);
+	return (int)leave(buf, spans);
+}
+
+int
+pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max)
+{
+	struct evbuffer *buf;
+	struct evbuffer_iovec vec[16];
+	int spans, code = enter(h, ADD, &buf);
+	if (code < 0)
+		return code;
+	if (n == 0 || n > (size_t)EV_SSIZE_MAX / 2 || max < 1 || max > 16)
+		return (int)leave(buf, -EINVAL); /* size 0 aborts (facts of libevent 6) */
+	spans = evbuffer_reserve_space(buf, (ev_ssize_t)n, vec, max);
+	if (spans < 0)
+		return (int)leave(buf, -ENOMEM);
+	return (int)leave(buf, copy_spans(out, vec, spans, EV_SSIZE_MAX));
+}
+
+/* The spans as reserved, with their lengths cut to what was filled. */
+int
+pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
+{
+	struct evbuffer *buf;
+	struct evbuffer_iovec vec[16];
+	int i, code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (n < 0 || n > 16)
+		return (int)leave(buf, -EINVAL);
+	for (i = 0; i < n; i++) {
+		vec[i].iov_base = spans[i].start;
+		vec[i].iov_len = spans[i].length;
+	}
+	return (int)leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -EINVAL : 0);
+}
+
+void
+pev_buffer_lend(struct pev_buffer *h)
+{
+	if (h->owner == NULL) {
+		h->exports++;
+		return;
+	}
+	h->owner->exports++;
+	if (h->owner->source.loop)
+		h->owner->source.loop->peeks++;
+}
+
+void
+pev_buffer_give_back(struct pev_buffer *h)
+{
+	if (h->owner == NULL) {
+		h->exports--;
+		return;
+	}
+	h->owner->exports--;
+	if (h->owner->source.loop)
+		h->owner->source.loop->peeks--;
+}
+
+/* ------------------------------------------------------------------ changes */
+
+/* What was recorded and not yet told, by the thread that made the change. */
+static pthread_mutex_t changes_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pev_buffer *changed_first, *changed_last;
+
+static void
+forget_changes(struct pev_buffer *h)
+{
+	struct pev_buffer **link, *before = NULL;
+	pthread_mutex_lock(&changes_lock);
+	for (link = &changed_first; *link != NULL; before = *link, link = &(*link)->next_changed) {
+		if (*link != h)
+			continue;
+		*link = h->next_changed;
+		if (changed_last == h)
+			changed_last = before;
+		break;
+	}
+	h->is_changed = 0;
+	pthread_mutex_unlock(&changes_lock);
+}
+
+static void
+on_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_buffer *h = arg;
+	PEV_UNUSED(buf);
+	pthread_mutex_lock(&changes_lock);
+	if (!h->is_changed) {
+		h->is_changed = 1;
+		h->change.orig_size = info->orig_size;
+		h->change.added = h->change.deleted = 0;
+		h->changed_by = pthread_self();
+		h->next_changed = NULL;
+		if (changed_last)
+			changed_last->next_changed = h;
+		else
+			changed_first = h;
+		changed_last = h;
+	}
+	h->change.added += info->n_added;
+	h->change.deleted += info->n_deleted;
+	pthread_mutex_unlock(&changes_lock);
+	if (h->owner != NULL && h->owner->source.loop != NULL && h->owner->source.loop->in_pass)
+		pev_end_pass(h->owner->source.loop);
+}
+
+int
+pev_buffer_watch(struct pev_buffer *h, int on)
+{
+	struct evbuffer *buf;
+	int code = enter(h, LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (on && h->callback == NULL) {
+		h->callback = evbuffer_add_cb(buf, on_change, h);
+		if (h->callback == NULL)
+			return (int)leave(buf, -ENOMEM);
+	} else if (!on && h->callback != NULL) {
+		evbuffer_remove_cb_entry(buf, h->callback);
+		h->callback = NULL;
+	}
+	return (int)leave(buf, 0);
+}
+
+/* The next change made by this thread: 1, or 0 when there is none. */
+int
+pev_buffer_next_change(struct pev_change *out)
+{
+	struct pev_buffer **link, *before = NULL, *h = NULL;
+	if (__atomic_load_n(&changed_first, __ATOMIC_RELAXED) == NULL)
+		return 0;
+	pthread_mutex_lock(&changes_lock);
+	for (link = &changed_first; *link != NULL; before = *link, link = &(*link)->next_changed) {
+		if (!pthread_equal((*link)->changed_by, pthread_self()))
+			continue;
+		h = *link;
+		*link = h->next_changed;
+		if (changed_last == h)
+			changed_last = before;
+		h->is_changed = 0;
+		*out = h->change;
+		out->id = h->id;
+		break;
+	}
+	pthread_mutex_unlock(&changes_lock);
+	return h != NULL;
+}
+
+/* ------------------------------------------------------------------ references */
+
+/* libevent may let go of a reference in any thread, under any lock: push its token on a stack that Python empties. */
+struct release {
+	struct release *next;
+	uint64_t token;
+};
+
+static struct release *releases;
+
+static void
+push_release(struct release *release)
+{
+	release->next = __atomic_load_n(&releases, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&releases, &release->next, release, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+/* Up to max tokens into out. Takes the whole stack at once, so that several threads may call this. */
+int
+pev_take_releases(uint64_t *out, int max)
+{
+	struct release *taken, *next;
+	int n = 0;
+	if (__atomic_load_n(&releases, __ATOMIC_RELAXED) == NULL)
+		return 0;
+	taken = __atomic_exchange_n(&releases, NULL, __ATOMIC_ACQUIRE);
+	for (; taken != NULL; taken = next) {
+		next = taken->next;
+		if (n == max) {
+			push_release(taken);
+			continue;
+		}
+		out[n++] = taken->token;
+		free(taken);
+	}
+	return n;
+}
+
+static void
+on_release(const void *data, size_t n, void *arg)
+{
+	PEV_UNUSED(data);
+	PEV_UNUSED(n);
+	push_release(arg);
+}
+
+static struct release *
+make_release(uint64_t token)
+{
+	struct release *release = malloc(sizeof *release);
+	if (release != NULL)
+		release->token = token;
+	return release;
+}
+
+int
+pev_buffer_add_reference(struct pev_buffer *h, const void *data, size_t n, uint64_t token)
+{
+	struct evbuffer *buf;
+	struct release *release;
+	int code = enter(h, ADD, &buf);
+	if (code < 0)
+		return code;
+	release = make_release(token);
+	if (release == NULL)
+		return (int)leave(buf, -ENOMEM);
+	if (evbuffer_add_reference(buf, data, n, on_release, release) < 0) {
+		free(release); /* on failure libevent doesn't call the cleanup */
+		return (int)leave(buf, -ENOMEM);
+	}
+	return (int)leave(buf, 0);
+}
+
+/* ------------------------------------------------------------------ file segments */
+
+struct pev_segment {
+	struct evbuffer_file_segment *segment; /* NULL when empty, or taken by a failed add */
+	struct release *release;               /* told to Python when there is no libevent segment */
+	long long length;
+};
+
+static void
+on_segment_release(const struct evbuffer_file_segment *segment, int flags, void *arg)
+{
+	PEV_UNUSED(segment);
+	PEV_UNUSED(flags);
+	push_release(arg);
+}
+
+/* length < 0: to the end. Never beyond it: what is there now is read now. */
+static int
+clamp_to_file(int fd, long long offset, long long *length)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -ESPIPE;
+	if (offset < 0 || offset > (long long)st.st_size)
+		return -ERANGE;
+	if (*length < 0)
+		*length = (long long)st.st_size - offset;
+	return *length > (long long)st.st_size - offset ? -ERANGE : 0;
+}
+
+struct pev_segment *
+pev_segment_new(int fd, long long offset, long long length, uint64_t token)
+{
+	struct pev_segment *h;
+	int code = clamp_to_file(fd, offset, &length);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	h = calloc(1, sizeof *h);
+	if (h == NULL)
+		return NULL;
+	h->length = length;
+	h->release = make_release(token);
+	if (h->release == NULL) {
+		free(h);
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (length == 0)
+		return h;
+	errno = 0;
+	h->segment = evbuffer_file_segment_new(fd, offset, length, EVBUF_FS_DISABLE_MMAP | EVBUF_FS_DISABLE_SENDFILE);
+	if (h->segment == NULL) {
+		int saved = errno ? errno : EIO; /* it shrank while we read it */
+		free(h->release);
+		free(h);
+		errno = saved;
+		return NULL;
+	}
+	evbuffer_file_segment_add_cleanup_cb(h->segment, on_segment_release, h->release);
+	h->release = NULL;
+	return h;
+}
+
+void
+pev_segment_drop(struct pev_segment *h)
+{
+	if (h->segment != NULL)
+		evbuffer_file_segment_free(h->segment);
+	if (h->release != NULL)
+		push_release(h->release);
+	free(h);
+}
+
+long long
+pev_segment_length(const struct pev_segment *h)
+{
+	return h->length;
+}
+
+int
+pev_buffer_add_segment(struct pev_buffer *h, struct pev_segment *segment, long long offset, long long length)
+{
+	struct evbuffer *buf;
+	int code = enter(h, ADD, &buf);
+	if (code < 0)
+		return code;
+	if (offset < 0 || offset > segment->length)
+		return (int)leave(buf, -ERANGE);
+	if (length < 0)
+		length = segment->length - offset;
+	if (length > segment->length - offset)
+		return (int)leave(buf, -ERANGE);
+	if (length == 0)
+		return (int)leave(buf, 0);
+	if (segment->segment == NULL)
+		return (int)leave(buf, -PEV_ECLOSED);
+	if (evbuffer_add_file_segment(buf, segment->segment, offset, length) < 0) {
+		segment->segment = NULL; /* its error path takes our reference (facts of libevent 2.5) */
+		return (int)leave(buf, -ENOMEM);
+	}
+	return (int)leave(buf, 0);
+}

@@ -1,0 +1,824 @@
+/* event2/bufferevent.h: the handle that all kinds share, and the plain socket.
+ *
+ * The rules:
+ *
+ *   1. The three trampolines are always installed: an event that finds no callback is lost (facts of libevent 3.8).
+ *   2. A reader at its high mark is paused here until something is drained; libevent would call it again and again.
+ *   3. EOF is noted once, ERROR once, and nothing after ERROR.
+ *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
+ *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
+ *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ */
+#include "pylibevent.h"
+
+#include <limits.h>
+
+enum { NOT_CONNECTING, CONNECTING, CONNECT_FAILED };
+
+#define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
+
+int
+pev_bev_usable(const struct pev_bev *h)
+{
+	if (h->bev == NULL || h->lingering)
+		return -PEV_ECLOSED;
+	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+}
+
+int
+pev_bev_check(struct pev_bev *h)
+{
+	return pev_bev_usable(h);
+}
+
+int
+pev_bev_has_output(const struct pev_bev *h)
+{
+	return evbuffer_get_length(bufferevent_get_output(h->bev)) > 0;
+}
+
+static int
+is_plain_socket(const struct pev_bev *h)
+{
+	return h->layer == NULL;
+}
+
+static void
+note(struct pev_bev *h, unsigned what)
+{
+	pev_note(&h->source, what, bufferevent_get_priority(h->bev));
+}
+
+/* ------------------------------------------------------------------ pausing at the high mark */
+
+static int
+at_high_mark(const struct pev_bev *h)
+{
+	size_t high = h->bev->wm_read.high;
+	return high && evbuffer_get_length(h->bev->input) >= high;
+}
+
+static void
+resume_reading(struct pev_bev *h)
+{
+	h->paused = 0;
+	bufferevent_enable(h->bev, EV_READ);
+}
+
+/* Something was drained: read on when there is room, else give the reader another turn. */
+static void
+on_drain(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_bev *h = arg;
+	PEV_UNUSED(buf);
+	if (!h->paused || !info->n_deleted)
+		return;
+	if (!at_high_mark(h))
+		resume_reading(h);
+	else
+		bufferevent_trigger(h->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void
+pause_reading(struct pev_bev *h)
+{
+	if (h->drain_callback == NULL)
+		h->drain_callback = evbuffer_add_cb(h->bev->input, on_drain, h);
+	if (h->drain_callback == NULL)
+		return; /* no memory: better busy than deaf */
+	h->paused = 1;
+	bufferevent_disable(h->bev, EV_READ);
+}
+
+/* ------------------------------------------------------------------ trampolines */
+
+static void
+on_read(struct bufferevent *bev, void *arg)
+{
+	struct pev_bev *h = arg;
+	if (!h->paused && at_high_mark(h))
+		pause_reading(h);
+	if (!(h->wants & EV_READ))
+		return;
+	if (!h->source.noted && h->source.loop)
+		h->source.loop->bytes_noted += evbuffer_get_length(bev->input);
+	note(h, PEV_NOTE_READ);
+}
+
+static void
+on_write(struct bufferevent *bev, void *arg)
+{
+	struct pev_bev *h = arg;
+	PEV_UNUSED(bev);
+	if ((h->wants & EV_WRITE) && h->connecting == NOT_CONNECTING)
+		note(h, PEV_NOTE_WRITE);
+}
+
+static void
+note_events(struct pev_bev *h, short what, int error)
+{
+	if (h->ended & BEV_EVENT_ERROR)
+		return;
+	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
+		return; /* told before */
+	h->ended |= what & ENDS;
+	if (what & BEV_EVENT_ERROR) {
+		h->paused = 0;
+		if (h->layer != NULL && h->layer->stop_reading != NULL)
+			h->layer->stop_reading(h);
+		else
+			bufferevent_disable(h->bev, EV_READ | EV_WRITE);
+	}
+	h->source.detail = error;
+	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
+}
+
+static void connect_event(struct pev_bev *h, short what, int error);
+
+static void
+on_event(struct bufferevent *bev, short what, void *arg)
+{
+	int error = errno;
+	struct pev_bev *h = arg;
+	PEV_UNUSED(bev);
+	if (h->layer != NULL && h->layer->on_event != NULL)
+		what = h->layer->on_event(h, what, error);
+	if (what == 0)
+		return;
+	if (h->connecting != NOT_CONNECTING)
+		connect_event(h, what, error);
+	else
+		note_events(h, what, error);
+}
+
+/* ------------------------------------------------------------------ making */
+
+int
+pev_bev_c_options(int options)
+{
+	int c_options = options & BEV_OPT_DEFER_CALLBACKS;
+	if (options & BEV_OPT_THREADSAFE)
+		c_options |= BEV_OPT_THREADSAFE | BEV_OPT_DEFER_CALLBACKS;
+	return c_options; /* descriptors are closed by us, and no callback runs under a lock */
+}
+
+static void shut_bev(struct pev_source *source);
+static void drop_bev(struct pev_source *source);
+
+void
+pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
+    const struct pev_layer *layer)
+{
+	h->bev = bev;
+	h->options = (unsigned char)options;
+	h->layer = layer;
+	h->open = layer == NULL;
+	if (options & BEV_OPT_THREADSAFE) {
+		bufferevent_incref(bev);
+		h->kept = bev;
+	}
+	bufferevent_setcb(bev, on_read, on_write, on_event, h);
+	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, shut_bev, drop_bev);
+}
+
+struct pev_bev *
+pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
+{
+	struct pev_bev *h;
+	struct bufferevent *bev;
+	int code = pev_loop_usable(loop, 0);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	h = calloc(1, sizeof *h);
+	if (h == NULL)
+		return NULL;
+	bev = bufferevent_socket_new(loop->base, fd, pev_bev_c_options(options));
+	if (bev == NULL) {
+		free(h);
+		errno = ENOMEM;
+		return NULL;
+	}
+	pev_bev_init(h, loop, bev, options, id, NULL);
+	return h;
+}
+
+/* ------------------------------------------------------------------ closing */
+
+static void
+close_descriptor(struct pev_bev *h)
+{
+	int fd = bufferevent_getfd(h->bev);
+	if (fd < 0)
+		return;
+	bufferevent_setfd(h->bev, -1); /* libevent must forget it before its number is used again */
+	if (h->options & BEV_OPT_CLOSE_ON_FREE)
+		close(fd);
+}
+
+static void
+end_linger(struct pev_bev *h)
+{
+	if (h->deadline != NULL)
+		event_free(h->deadline);
+	h->deadline = NULL;
+	if (h->lingering)
+		pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(h->source.loop));
+	h->lingering = 0;
+}
+
+/* Now and for good. Idempotent; allowed in every callback of libevent's. */
+void
+pev_bev_free(struct pev_bev *h)
+{
+	struct bufferevent *bev = h->bev;
+	if (bev == NULL)
+		return;
+	if (h->drain_callback != NULL)
+		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
+	h->drain_callback = NULL;
+	pev_buffer_owner_gone(h->views[0], 1);
+	pev_buffer_owner_gone(h->views[1], 1);
+	if (h->layer != NULL && h->layer->before_free != NULL)
+		h->layer->before_free(h);
+	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+	if (is_plain_socket(h))
+		close_descriptor(h);
+	h->bev = NULL;
+	bufferevent_free(bev);
+	if (h->layer != NULL && h->layer->after_free != NULL)
+		h->layer->after_free(h);
+	end_linger(h);
+}
+
+static void
+release_kept(struct pev_bev *h)
+{
+	if (h->kept != NULL)
+		bufferevent_decref(h->kept);
+	h->kept = NULL;
+}
+
+static void
+shut_bev(struct pev_source *source)
+{
+	struct pev_bev *h = (struct pev_bev *)source;
+	pev_bev_free(h);
+	release_kept(h);
+	pev_source_forget(source);
+}
+
+static void
+drop_bev(struct pev_source *source)
+{
+	struct pev_bev *h = (struct pev_bev *)source;
+	if (source->loop != NULL) {
+		shut_bev(source);
+		pev_source_leave(source);
+	}
+	pev_buffer_owner_gone(h->views[0], 0);
+	pev_buffer_owner_gone(h->views[1], 0);
+	if (h->layer != NULL && h->layer->on_drop != NULL)
+		h->layer->on_drop(h);
+	free(h);
+}
+
+void
+pev_bev_drop(struct pev_bev *h)
+{
+	if (!pev_source_bury(&h->source))
+		drop_bev(&h->source);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	PEV_UNUSED(fd);
+	PEV_UNUSED(what);
+	pev_bev_free(arg);
+}
+
+static void
+step_linger(struct pev_bev *h)
+{
+	if (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h))
+		return;
+	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
+		pev_bev_free(h);
+}
+
+static void
+on_linger_write(struct bufferevent *bev, void *arg)
+{
+	PEV_UNUSED(bev);
+	step_linger(arg);
+}
+
+static void
+on_linger_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
+		h->open = 1;
+		bufferevent_disable(bev, EV_READ);
+		step_linger(h);
+	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
+		pev_bev_free(h);
+	}
+}
+
+static int
+start_linger(struct pev_bev *h, double seconds)
+{
+	struct timeval tv;
+	int code = pev_timeval(seconds, &tv);
+	if (code < 0)
+		return code;
+	h->deadline = event_new(h->source.loop->base, -1, 0, on_deadline, h);
+	if (h->deadline == NULL || event_add(h->deadline, &tv) < 0) {
+		if (h->deadline != NULL)
+			event_free(h->deadline);
+		h->deadline = NULL;
+		return -ENOMEM;
+	}
+	h->lingering = 1;
+	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
+	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);
+	if (h->open)
+		bufferevent_disable(h->bev, EV_READ);
+	bufferevent_enable(h->bev, EV_WRITE);
+	return 0;
+}
+
+static int
+has_more_to_send(struct pev_bev *h)
+{
+	if (h->layer != NULL)
+		return h->layer->on_drained != NULL;
+	return !(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h) &&
+	    (h->connecting == CONNECTING || bufferevent_getfd(h->bev) >= 0);
+}
+
+/* 0: closed. 1: what was written is still being sent; PEV_NOTE_GONE will say when it is over. */
+int
+pev_bev_close(struct pev_bev *h, double seconds)
+{
+	int code;
+	if (h->bev == NULL)
+		return 0;
+	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	if (code < 0)
+		return code;
+	if (h->exports)
+		return -PEV_EPEEKED;
+	if (h->lingering && seconds > 0)
+		return 1;
+	pev_source_forget(&h->source);
+	h->wants = 0;
+	h->paused = 0;
+	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
+		code = start_linger(h, seconds);
+		if (code < 0)
+			return code;
+		step_linger(h);
+		return h->bev != NULL;
+	}
+	h->lingering = 0;
+	pev_bev_free(h);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ reading and writing */
+
+int
+pev_bev_want(struct pev_bev *h, int callbacks)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	h->wants = (unsigned char)callbacks;
+	return 0;
+}
+
+/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
+static void
+let_loop_go(struct pev_bev *h)
+{
+	while (h->under != NULL)
+		h = h->under;
+	if (h->bev != NULL && is_plain_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+		event_del(&h->bev->ev_read);
+		event_del(&h->bev->ev_write);
+	}
+}
+
+int
+pev_bev_enable(struct pev_bev *h, int events)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if ((events & EV_READ) && h->paused) {
+		events &= ~EV_READ;
+		if (!at_high_mark(h))
+			resume_reading(h);
+	}
+	/* Enabling what is enabled gives a write callback out of nothing (facts of libevent 3.8). */
+	events &= ~bufferevent_get_enabled(h->bev);
+	if (events == 0)
+		return 0;
+	errno = 0;
+	if (bufferevent_enable(h->bev, (short)events) < 0) {
+		code = errno ? -errno : -PEV_EFAILED;
+		bufferevent_disable(h->bev, (short)events);
+		return code;
+	}
+	let_loop_go(h);
+	return 0;
+}
+
+int
+pev_bev_disable(struct pev_bev *h, int events)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (events & EV_READ)
+		h->paused = 0;
+	if (bufferevent_disable(h->bev, (short)events) < 0)
+		return -PEV_EFAILED;
+	/* A TLS filter that stops writing lets the one below read again (facts of libevent 5.1): stop it again. */
+	if (h->layer != NULL && !(bufferevent_get_enabled(h->bev) & EV_READ))
+		bufferevent_disable(h->bev, EV_READ);
+	return 0;
+}
+
+int
+pev_bev_enabled(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
+}
+
+int
+pev_bev_ended(struct pev_bev *h)
+{
+	return h->ended;
+}
+
+int
+pev_bev_connecting(struct pev_bev *h)
+{
+	return h->connecting != NOT_CONNECTING;
+}
+
+/* libevent says -1 when there is no memory, or when Python froze that end. */
+static int
+why_not_added(struct evbuffer *buf)
+{
+	return evbuffer_commit_space(buf, NULL, 0) < 0 ? -PEV_EFROZEN : -ENOMEM;
+}
+
+int
+pev_bev_write(struct pev_bev *h, const char *data, size_t n)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (h->exports)
+		return -PEV_EPEEKED;
+	if (h->ended & BEV_EVENT_ERROR)
+		return -EPIPE;
+	if (n && bufferevent_write(h->bev, data, n) < 0)
+		return why_not_added(bufferevent_get_output(h->bev));
+	let_loop_go(h);
+	return 0;
+}
+
+int
+pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
+{
+	struct pev_buffer output = { .owner = h, .is_output = 1 };
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (h->ended & BEV_EVENT_ERROR)
+		return -EPIPE;
+	code = pev_buffer_add_buffer(&output, from);
+	let_loop_go(h);
+	return code;
+}
+
+long long
+pev_bev_read(struct pev_bev *h, char *out, size_t n)
+{
+	struct pev_buffer input = { .owner = h };
+	return pev_buffer_remove(&input, out, n);
+}
+
+int
+pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
+{
+	struct pev_buffer input = { .owner = h };
+	return pev_buffer_add_buffer(to, &input);
+}
+
+long long
+pev_bev_input_length(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
+}
+
+long long
+pev_bev_output_length(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
+}
+
+/* ------------------------------------------------------------------ settings */
+
+/* Seconds; negative: none. libevent takes zero for none, so zero isn't a time. */
+int
+pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
+{
+	struct timeval read_tv, write_tv;
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (read == 0 || write == 0 || (read > 0 && pev_timeval(read, &read_tv) < 0) ||
+	    (write > 0 && pev_timeval(write, &write_tv) < 0))
+		return -PEV_ETIME;
+	if (bufferevent_set_timeouts(h->bev, read > 0 ? &read_tv : NULL, write > 0 ? &write_tv : NULL) < 0)
+		return -PEV_EFAILED;
+	return 0;
+}
+
+int
+pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	bufferevent_setwatermark(h->bev, (short)events, low, high);
+	if (h->paused && !at_high_mark(h))
+		resume_reading(h);
+	return 0;
+}
+
+int
+pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	return bufferevent_getwatermark(h->bev, (short)event, low, high) < 0 ? -EINVAL : 0;
+}
+
+int
+pev_bev_set_priority(struct pev_bev *h, int priority)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (priority < 0 || priority >= h->source.loop->n_priorities)
+		return -EINVAL;
+	return bufferevent_priority_set(h->bev, priority) < 0 ? -PEV_EPENDING : 0;
+}
+
+int
+pev_bev_get_priority(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code < 0 ? code : bufferevent_get_priority(h->bev);
+}
+
+int
+pev_bev_flush(struct pev_bev *h, int iotype, int mode)
+{
+	int r, code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	r = bufferevent_flush(h->bev, (short)iotype, (enum bufferevent_flush_mode)mode);
+	return r < 0 ? -PEV_EFAILED : r > 0;
+}
+
+int
+pev_bev_trigger(struct pev_bev *h, int iotype, int options)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (h->options & BEV_OPT_THREADSAFE)
+		options |= BEV_TRIG_DEFER_CALLBACKS;
+	bufferevent_trigger(h->bev, (short)iotype, options);
+	return 0;
+}
+
+int
+pev_bev_trigger_event(struct pev_bev *h, int what)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	errno = 0;
+	bufferevent_trigger_event(h->bev, (short)what,
+	    h->options & BEV_OPT_THREADSAFE ? BEV_TRIG_DEFER_CALLBACKS : 0);
+	return 0;
+}
+
+/* 0 gives the default back. libevent passes these numbers through an int (facts of libevent 4.3). */
+int
+pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (n > INT_MAX)
+		return -EINVAL;
+	if (is_write)
+		bufferevent_set_max_single_write(h->bev, n);
+	else
+		bufferevent_set_max_single_read(h->bev, n);
+	return 0;
+}
+
+long long
+pev_bev_get_max_single(struct pev_bev *h, int is_write)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	return is_write ? bufferevent_get_max_single_write(h->bev) : bufferevent_get_max_single_read(h->bev);
+}
+
+int
+pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	*out = is_write ? bufferevent_get_max_to_write(h->bev) : bufferevent_get_max_to_read(h->bev);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ descriptors and connecting */
+
+/* The descriptor, or -EBADF when there is none. */
+int
+pev_bev_get_fd(struct pev_bev *h)
+{
+	int fd, code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	fd = bufferevent_getfd(h->bev);
+	return fd < 0 ? -EBADF : fd;
+}
+
+/* A new descriptor, or -1. The old one is left to the caller. */
+int
+pev_bev_set_fd(struct pev_bev *h, int fd)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (!is_plain_socket(h))
+		return -PEV_EKIND;
+	if (bufferevent_setfd(h->bev, fd) < 0)
+		return -PEV_EFAILED;
+	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
+	evbuffer_freeze(h->bev->output, 1);
+	h->made_fd = 0;
+	h->ended = 0;
+	return 0;
+}
+
+/* From here until the connection stands, its events are ours: a failed attempt isn't the end while there are other
+ * addresses to try, and a layer above must not hear of it. */
+static void
+take_callbacks(struct pev_bev *h)
+{
+	bufferevent_getcb(h->bev, &h->upper_read, &h->upper_write, &h->upper_event, &h->upper_arg);
+	if (h->upper_arg == h)
+		h->upper_event = NULL;
+	else
+		bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
+}
+
+static void
+give_callbacks_back(struct pev_bev *h)
+{
+	if (h->upper_event != NULL)
+		bufferevent_setcb(h->bev, h->upper_read, h->upper_write, h->upper_event, h->upper_arg);
+}
+
+static void
+drop_failed_socket(struct pev_bev *h)
+{
+	int fd = bufferevent_getfd(h->bev);
+	if (fd >= 0 && h->made_fd) {
+		bufferevent_setfd(h->bev, -1);
+		close(fd);
+		evbuffer_freeze(h->bev->input, 0);
+		evbuffer_freeze(h->bev->output, 1);
+	}
+	event_del(&h->bev->ev_read);
+	event_del(&h->bev->ev_write);
+}
+
+static void
+connect_event(struct pev_bev *h, short what, int error)
+{
+	if (h->connecting == CONNECT_FAILED)
+		return; /* a second report of the same failure */
+	if (what & BEV_EVENT_CONNECTED) {
+		h->connecting = NOT_CONNECTING;
+		give_callbacks_back(h);
+		if (h->upper_event != NULL)
+			h->upper_event(h->bev, what, h->upper_arg);
+		else
+			note_events(h, what, error);
+		return;
+	}
+	h->connecting = CONNECT_FAILED;
+	drop_failed_socket(h);
+	h->source.detail = error ? error : ECONNREFUSED;
+	note(h, PEV_NOTE_CONNECT_FAILED | (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
+}
+
+/* A connection is on its way, but there is no address yet. */
+int
+pev_bev_expect_connect(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (!is_plain_socket(h))
+		return -PEV_EKIND;
+	if (h->connecting == CONNECTING)
+		return -EALREADY;
+	if (h->connecting == NOT_CONNECTING)
+		take_callbacks(h);
+	h->connecting = CONNECTING;
+	h->ended = 0;
+	return 0;
+}
+
+static int
+try_connect(struct pev_bev *h, const struct sockaddr *sa, socklen_t length)
+{
+	h->made_fd = bufferevent_getfd(h->bev) < 0;
+	errno = 0;
+	if (bufferevent_socket_connect(h->bev, sa, (int)length) < 0)
+		return errno ? -errno : -PEV_EFAILED;
+	evbuffer_freeze(h->bev->input, 0);
+	evbuffer_freeze(h->bev->output, 1);
+	/* Where connect succeeds at once libevent relies on EV_WRITE being enabled to notice. */
+	if (!event_pending(&h->bev->ev_write, EV_WRITE, NULL))
+		event_add(&h->bev->ev_write, NULL);
+	return 0;
+}
+
+int
+pev_bev_connect(struct pev_bev *h, const struct pev_address *address)
+{
+	struct sockaddr_storage ss;
+	socklen_t length;
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (!is_plain_socket(h))
+		return -PEV_EKIND;
+	code = pev_address_to_sockaddr(address, &ss, &length);
+	if (code < 0)
+		return code;
+	if (h->connecting == NOT_CONNECTING)
+		take_callbacks(h);
+	h->connecting = CONNECTING;
+	h->ended = 0;
+	code = try_connect(h, (struct sockaddr *)&ss, length);
+	if (code < 0) {
+		h->connecting = CONNECT_FAILED;
+		drop_failed_socket(h);
+	}
+	return code;
+}
+
+/* The last attempt failed: whoever has the callbacks hears of it. */
+int
+pev_bev_fail(struct pev_bev *h, int what, int error)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	h->connecting = NOT_CONNECTING;
+	give_callbacks_back(h);
+	errno = error;
+	if (h->upper_event != NULL)
+		h->upper_event(h->bev, (short)what, h->upper_arg);
+	else
+		note_events(h, (short)what, error);
+	return 0;
+}

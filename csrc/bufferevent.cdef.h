@@ -1,0 +1,72 @@
+/* event2/bufferevent.h: what all kinds share, and the plain socket. */
+
+#ifdef PEV_CDEF
+#define BEV_EVENT_READING ...
+#define BEV_EVENT_WRITING ...
+#define BEV_EVENT_EOF ...
+#define BEV_EVENT_ERROR ...
+#define BEV_EVENT_TIMEOUT ...
+#define BEV_EVENT_CONNECTED ...
+#define BEV_OPT_CLOSE_ON_FREE ...
+#define BEV_OPT_THREADSAFE ...
+#define BEV_OPT_DEFER_CALLBACKS ...
+#define BEV_OPT_UNLOCK_CALLBACKS ...
+#define BEV_NORMAL ...
+#define BEV_FLUSH ...
+#define BEV_FINISHED ...
+#define BEV_OK ...
+#define BEV_NEED_MORE ...
+#define BEV_ERROR ...
+#define BEV_TRIG_IGNORE_WATERMARKS ...
+#define BEV_TRIG_DEFER_CALLBACKS ...
+#endif
+
+/* What a bufferevent's entry in the ready list says; the BEV_EVENT bits stand PEV_NOTE_EVENTS further up. */
+enum {
+	PEV_NOTE_READ = 2,
+	PEV_NOTE_WRITE = 4,
+	PEV_NOTE_CONNECT_FAILED = 8,
+	PEV_NOTE_GONE = 16, /* a close that lingered is over */
+	PEV_NOTE_EVENTS = 8
+};
+
+struct pev_bev;
+struct pev_buffer;
+struct pev_address;
+
+struct pev_bev *pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id);
+void pev_bev_drop(struct pev_bev *h);
+int pev_bev_close(struct pev_bev *h, double seconds);
+int pev_bev_check(struct pev_bev *h);
+
+int pev_bev_want(struct pev_bev *h, int callbacks);
+int pev_bev_enable(struct pev_bev *h, int events);
+int pev_bev_disable(struct pev_bev *h, int events);
+int pev_bev_enabled(struct pev_bev *h);
+int pev_bev_ended(struct pev_bev *h);
+int pev_bev_connecting(struct pev_bev *h);
+
+int pev_bev_write(struct pev_bev *h, const char *data, size_t n);
+int pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from);
+long long pev_bev_read(struct pev_bev *h, char *out, size_t n);
+int pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to);
+long long pev_bev_input_length(struct pev_bev *h);
+long long pev_bev_output_length(struct pev_bev *h);
+
+int pev_bev_set_timeouts(struct pev_bev *h, double read, double write);
+int pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high);
+int pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high);
+int pev_bev_set_priority(struct pev_bev *h, int priority);
+int pev_bev_get_priority(struct pev_bev *h);
+int pev_bev_flush(struct pev_bev *h, int iotype, int mode);
+int pev_bev_trigger(struct pev_bev *h, int iotype, int options);
+int pev_bev_trigger_event(struct pev_bev *h, int what);
+int pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n);
+long long pev_bev_get_max_single(struct pev_bev *h, int is_write);
+int pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out);
+
+int pev_bev_get_fd(struct pev_bev *h);
+int pev_bev_set_fd(struct pev_bev *h, int fd);
+int pev_bev_connect(struct pev_bev *h, const struct pev_address *address);
+int pev_bev_expect_connect(struct pev_bev *h);
+int pev_bev_fail(struct pev_bev *h, int what, int error);

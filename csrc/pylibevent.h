@@ -1,0 +1,229 @@
+/* What the files of csrc/ share: the loop, and the handles that Python holds.
+ *
+ * Python never holds a pointer of libevent's. It holds a handle: a small struct of ours that owns, or is lent,
+ * one object of libevent's, and every function that Python calls goes through its handle. That is where the rules
+ * stand that keep a Python program from crashing:
+ *
+ *   1. A handle outlives its object. Closing clears the pointer, so a late call finds NULL and says PEV_ECLOSED.
+ *   2. A handle knows its loop. A base used in a forked child before reinit() says PEV_EFORKED; a call from a thread
+ *      other than the one that is running the loop says PEV_ETHREAD, unless the object has a lock.
+ *   3. C never calls Python to say that something happened. Trampolines note it on the handle's source, the pass ends,
+ *      and Python reads what was noted (pev_loop_pass). Only what needs an answer at once calls Python.
+ *   4. Functions return 0 or more, or a negative code: -errno, or one of the PEV_E codes below. Those that return a
+ *      pointer return NULL and leave the positive code in errno.
+ */
+#ifndef PYLIBEVENT_H
+#define PYLIBEVENT_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/bufferevent_struct.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <event2/listener.h>
+#include <event2/thread.h>
+#include <event2/util.h>
+
+#include <openssl/ssl.h>
+
+#define PEV_UNUSED(x) (void)(x)
+
+/* One thing that Python can be told about. It is the first member of each handle that has something to tell. */
+struct pev_source {
+	struct pev_loop *loop; /* NULL once the loop is closed */
+	uint64_t id;           /* Python's name for it; never used twice in a process */
+	unsigned noted;        /* what happened and was not yet handed to Python */
+	int detail;            /* an errno or a count, by kind */
+	unsigned char in_loop; /* a member of loop->children */
+	unsigned char layer;   /* pev_loop_close shuts smaller ones first */
+	/* Frees the object when the loop closes; the handle itself stays. */
+	void (*shut)(struct pev_source *);
+	/* Frees object and handle: Python has dropped it. */
+	void (*drop)(struct pev_source *);
+	TAILQ_ENTRY(pev_source) next_noted;
+	TAILQ_ENTRY(pev_source) next_child;
+	struct pev_source *next_grave;
+};
+
+enum {
+	PEV_LAYER_BUFFEREVENT,
+	PEV_LAYER_LISTENER,
+	PEV_LAYER_DNS,
+	PEV_LAYER_EVENT,
+	PEV_LAYERS
+};
+
+TAILQ_HEAD(pev_sources, pev_source);
+
+#include "event.cdef.h"
+#include "util.cdef.h"
+#include "buffer.cdef.h"
+#include "bufferevent.cdef.h"
+#include "listener.cdef.h"
+#include "dns.cdef.h"
+#include "tls.cdef.h"
+#include "ssl.cdef.h"
+
+/* ---- event.c: the loop ---- */
+
+/* How much one pass may gather before Python gets its turn. Entries bound the time that callbacks wait; bytes keep
+ * what was read in the processor's cache until Python looks at it. */
+#define PEV_READY_BYTES (256 * 1024)
+
+struct pev_loop {
+	struct event_base *base; /* NULL once closed */
+	unsigned fork_generation;
+	int running; /* a thread is in EventBase.loop(), in C or in Python */
+	pthread_t thread; /* the one that is, or was last, or made the base */
+	int in_pass;
+	int interrupted; /* end the pass though nothing was noted */
+	int breaking;    /* the breaker of this pass is on its way */
+	int peeks;       /* memoryviews lent out over buffers that a pass may change */
+
+	struct pev_sources noted;
+	unsigned n_noted;
+	size_t bytes_noted;
+	struct pev_ready ready[PEV_READY_MAX];
+	int n_ready; /* handed over by the last pass */
+	struct timeval now; /* the time of the last pass */
+	struct pev_statistics statistics;
+
+	struct event wake;
+	struct event watch; /* the read end of the wake-up descriptor, fd -1 when there is none */
+	struct event beat;  /* where signals can't wake us: somebody else owns the wake-up descriptor */
+	struct event second_look; /* at what waits for EV_CLOSED only */
+	struct event *breakers; /* one a priority */
+	int n_priorities;
+
+	pthread_mutex_t lock; /* guards children, graves, and what is counted */
+	struct pev_modes *modes; /* how events watch each descriptor */
+	int n_modes;
+	int n_signals; /* signal events that are added */
+	struct pev_sources children;
+	struct pev_source *graves;
+};
+
+extern unsigned pev_fork_generation;
+
+/* The state checks of rule 2. */
+static inline int
+pev_loop_usable(const struct pev_loop *loop, int any_thread)
+{
+	if (loop == NULL || loop->base == NULL)
+		return -PEV_ECLOSED;
+	if (loop->fork_generation != pev_fork_generation)
+		return -PEV_EFORKED;
+	if (!any_thread && loop->running && !pthread_equal(loop->thread, pthread_self()))
+		return -PEV_ETHREAD;
+	return 0;
+}
+
+void pev_source_init(struct pev_source *source, struct pev_loop *loop, uint64_t id, int layer,
+    void (*shut)(struct pev_source *), void (*drop)(struct pev_source *));
+void pev_source_forget(struct pev_source *source);
+void pev_source_leave(struct pev_source *source);
+int pev_source_bury(struct pev_source *source);
+void pev_note(struct pev_source *source, unsigned what, int priority);
+void pev_end_pass(struct pev_loop *loop);
+int pev_default_priority(const struct pev_loop *loop);
+int pev_timeval(double seconds, struct timeval *tv);
+void pev_mark_internal(struct event *ev);
+
+static inline int
+pev_event_priority(const struct event *ev)
+{
+	return ev->ev_evcallback.evcb_pri;
+}
+
+/* ---- util.c ---- */
+
+int pev_address_to_sockaddr(const struct pev_address *address, struct sockaddr_storage *out, socklen_t *length);
+void pev_address_from_sockaddr(struct pev_address *address, const struct sockaddr *sa, socklen_t length);
+
+/* ---- buffer.c ---- */
+
+struct pev_buffer {
+	struct evbuffer *own;  /* a buffer of its own, or */
+	struct pev_bev *owner; /* the bufferevent whose input or output this is; NULL when that is gone */
+	unsigned char closed;
+	unsigned char is_output;
+	unsigned char frozen; /* the ends that Python froze */
+	unsigned char is_changed;
+	int exports; /* memoryviews lent out */
+	uint64_t id;
+	struct evbuffer_cb_entry *callback;
+	struct pev_change change; /* not yet told */
+	pthread_t changed_by;
+	struct pev_buffer *next_changed;
+};
+
+void pev_buffer_owner_gone(struct pev_buffer *h, int keep);
+
+/* ---- bufferevent.c ---- */
+
+struct pev_bev {
+	struct pev_source source;
+	struct bufferevent *bev;  /* NULL once closed */
+	struct bufferevent *kept; /* for those with a lock: calls in other threads may still be inside */
+	unsigned char options;    /* as Python gave them */
+	unsigned char wants;      /* EV_READ, EV_WRITE: Python has a callback */
+	unsigned char ended;      /* BEV_EVENT_EOF, BEV_EVENT_ERROR once they came */
+	unsigned char connecting; /* PEV_CONNECT_... */
+	unsigned char made_fd;    /* connect made the socket */
+	unsigned char paused;     /* reading stopped at the high mark until something is drained */
+	unsigned char lingering;  /* closed by Python, with something left to send */
+	unsigned char open;       /* the handshake, where there is one, is done */
+	int exports;              /* memoryviews lent out over input or output */
+	struct evbuffer_cb_entry *drain_callback;
+	struct pev_buffer *views[2]; /* Python's input and output */
+	struct event *deadline;      /* of a close that lingers */
+	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
+	struct pev_bev *under;         /* what it stands on */
+	/* Who has the callbacks when the connection stands: a TLS layer, for instance. */
+	bufferevent_data_cb upper_read, upper_write;
+	bufferevent_event_cb upper_event;
+	void *upper_arg;
+};
+
+struct pev_layer {
+	/* An event, before it is noted: what is left of it, 0 for nothing. */
+	short (*on_event)(struct pev_bev *h, short what, int error);
+	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
+	int (*on_drained)(struct pev_bev *h);
+	/* Nothing more shall be read. */
+	void (*stop_reading)(struct pev_bev *h);
+	/* Just before, and just after the bufferevent is freed. */
+	void (*before_free)(struct pev_bev *h);
+	void (*after_free)(struct pev_bev *h);
+	/* The handle is about to be freed. */
+	void (*on_drop)(struct pev_bev *h);
+};
+
+int pev_bev_usable(const struct pev_bev *h);
+void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
+    const struct pev_layer *layer);
+int pev_bev_c_options(int options);
+void pev_bev_free(struct pev_bev *h);
+int pev_bev_has_output(const struct pev_bev *h);
+
+/* ---- tls.c ---- */
+
+SSL *pev_tls_new_ssl(struct pev_tls_context *context);
+int pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check);
+
+#endif

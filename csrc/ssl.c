@@ -1,0 +1,366 @@
+/* event2/bufferevent_ssl.h: TLS as a filter over another bufferevent.
+ *
+ * The rules, and the facts that make them needed:
+ *
+ *   1. The handle owns the SSL and frees it last; libevent gets no CLOSE_ON_FREE, whose error paths free things twice
+ *      (facts of libevent 2.4).
+ *   2. CONNECTED comes once. While nobody reads, the one below doesn't either, so nothing piles up there (5.1).
+ *   3. What went wrong is taken out of libevent's three slots at once, oldest first (5.3).
+ *   4. The end of the stream below without a close_notify is an error unless allowed, and comes after no other end (5.2).
+ *   5. A close drains, sends close_notify, and drains again (facts of TLS 3.1).
+ */
+#include "pylibevent.h"
+
+#include <openssl/err.h>
+
+/* How much ciphertext may wait below, and at which level more is made (facts of TLS 3, row 15). */
+#define CIPHERTEXT_HIGH (256 * 1024)
+#define CIPHERTEXT_LOW (64 * 1024)
+
+/* libevent's first error slot holds the bare result of SSL_get_error. */
+#define LARGEST_SSL_ERROR 20
+
+struct pev_ssl {
+	struct pev_bev b;
+	SSL *ssl;
+	unsigned char truncated; /* the stream below ended without a close_notify */
+	unsigned char failed;    /* no close_notify can be sent any more */
+	unsigned char closing;   /* close_notify is on its way */
+	int n_errors;
+	unsigned long errors[PEV_TLS_ERRORS];
+};
+
+static const struct pev_layer ssl_layer;
+
+static struct pev_ssl *
+ssl_of(struct pev_bev *h)
+{
+	return (struct pev_ssl *)h;
+}
+
+/* ------------------------------------------------------------------ events */
+
+static void
+take_errors(struct pev_ssl *s)
+{
+	unsigned long newest_first[PEV_TLS_ERRORS], code;
+	int n = 0;
+	while (n < PEV_TLS_ERRORS && (code = bufferevent_get_openssl_error(s->b.bev)) != 0)
+		newest_first[n++] = code;
+	while (n > 0 && s->n_errors < PEV_TLS_ERRORS) {
+		code = newest_first[--n];
+		if (code > LARGEST_SSL_ERROR)
+			s->errors[s->n_errors++] = code;
+	}
+}
+
+/* The one below ended: libevent says ERROR, or EOF where that is allowed, and no direction. */
+static int
+is_end_below(const struct pev_ssl *s, short what)
+{
+	return (what == BEV_EVENT_ERROR || what == BEV_EVENT_EOF) && s->n_errors == 0 && !s->b.under->connecting &&
+	    !(s->b.under->ended & BEV_EVENT_ERROR);
+}
+
+static short
+on_ssl_event(struct pev_bev *h, short what, int error)
+{
+	struct pev_ssl *s = ssl_of(h);
+	PEV_UNUSED(error);
+	take_errors(s);
+	if (what & BEV_EVENT_CONNECTED) {
+		if (h->open)
+			return 0;
+		h->open = 1;
+		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
+			bufferevent_disable(h->bev, EV_READ);
+		return what;
+	}
+	if (is_end_below(s, what)) {
+		if (h->ended)
+			return 0;
+		s->truncated = what == BEV_EVENT_ERROR;
+		what |= BEV_EVENT_READING;
+	}
+	if (what & BEV_EVENT_ERROR)
+		s->failed = 1;
+	return what;
+}
+
+/* A fatal alert may still be on its way out below, so only the reading ends. */
+static void
+stop_reading_below(struct pev_bev *h)
+{
+	if (h->under->bev != NULL)
+		bufferevent_disable(h->under->bev, EV_READ);
+}
+
+/* ------------------------------------------------------------------ making */
+
+static struct pev_ssl *
+make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host)
+{
+	struct pev_ssl *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return NULL;
+	s->ssl = pev_tls_new_ssl(context);
+	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0)) {
+		SSL_free(s->ssl);
+		free(s);
+		errno = PEV_ETLS;
+		return NULL;
+	}
+	return s;
+}
+
+struct pev_bev *
+pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int is_server, const char *host, int is_address,
+    int check_host, int options, uint64_t id)
+{
+	struct pev_ssl *s;
+	struct bufferevent *bev;
+	int code = pev_bev_usable(under);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	s = make_ssl(context, host, is_address, check_host);
+	if (s == NULL)
+		return NULL;
+	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
+	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
+	if (bev == NULL) {
+		SSL_free(s->ssl);
+		free(s);
+		errno = ENOMEM;
+		return NULL;
+	}
+	s->b.under = under;
+	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
+	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
+	if (event_get_fd(&under->bev->ev_read) < 0) {
+		event_del(&under->bev->ev_read);
+		event_del(&under->bev->ev_write);
+	}
+	return &s->b;
+}
+
+/* A client's first message, or what has already come in below: libevent waits for something to happen there. */
+int
+pev_ssl_start(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (h->under->bev == NULL || h->under->connecting)
+		return 0;
+	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ closing */
+
+static void
+on_last_write(struct bufferevent *bev, void *arg)
+{
+	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
+		pev_bev_free(arg);
+}
+
+static void
+on_last_event(struct bufferevent *bev, short what, void *arg)
+{
+	PEV_UNUSED(bev);
+	if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING))
+		pev_bev_free(arg);
+}
+
+/* All that was written is encrypted. Say close_notify, and wait until the one below has sent everything. */
+static int
+on_ssl_drained(struct pev_bev *h)
+{
+	struct pev_ssl *s = ssl_of(h);
+	struct bufferevent *below = h->under->bev;
+	if (below == NULL || h->under->connecting)
+		return 1;
+	if (h->open && !s->failed && !s->closing) {
+		ERR_clear_error();
+		if (SSL_shutdown(s->ssl) < 0 && SSL_want_write(s->ssl)) {
+			ERR_clear_error();
+			return 0; /* no room below: the next write callback comes back here */
+		}
+		ERR_clear_error();
+		s->closing = 1;
+	}
+	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
+		return 1;
+	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
+	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
+	return 0;
+}
+
+static void
+before_ssl_free(struct pev_bev *h)
+{
+	struct pev_ssl *s = ssl_of(h);
+	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). */
+	if (!s->failed)
+		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	if (h->under->bev != NULL)
+		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+}
+
+static void
+after_ssl_free(struct pev_bev *h)
+{
+	if (h->options & BEV_OPT_CLOSE_ON_FREE)
+		pev_bev_free(h->under);
+}
+
+static void
+on_ssl_drop(struct pev_bev *h)
+{
+	SSL_free(ssl_of(h)->ssl);
+	ERR_clear_error();
+}
+
+static const struct pev_layer ssl_layer = {
+	.on_event = on_ssl_event,
+	.on_drained = on_ssl_drained,
+	.stop_reading = stop_reading_below,
+	.before_free = before_ssl_free,
+	.after_free = after_ssl_free,
+	.on_drop = on_ssl_drop,
+};
+
+/* ------------------------------------------------------------------ what Python asks */
+
+/* Only while the object is open, and under its lock: the SSL isn't safe to look at while it works. */
+static int
+look(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code == 0)
+		bufferevent_lock(h->bev);
+	return code;
+}
+
+static void
+looked(struct pev_bev *h)
+{
+	bufferevent_unlock(h->bev);
+}
+
+int
+pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
+	return 0;
+}
+
+int
+pev_ssl_get_allow_dirty(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
+}
+
+int
+pev_ssl_is_open(struct pev_bev *h)
+{
+	return h->open;
+}
+
+int
+pev_ssl_truncated(struct pev_bev *h)
+{
+	return ssl_of(h)->truncated;
+}
+
+/* Oldest first. */
+int
+pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
+{
+	struct pev_ssl *s = ssl_of(h);
+	int n = s->n_errors < max ? s->n_errors : max;
+	memcpy(out, s->errors, (size_t)n * sizeof *out);
+	return n;
+}
+
+long
+pev_ssl_verify_result(struct pev_bev *h)
+{
+	return SSL_get_verify_result(ssl_of(h)->ssl);
+}
+
+const char *
+pev_ssl_version(struct pev_bev *h)
+{
+	const char *name = NULL;
+	int code = look(h);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	errno = 0;
+	if (h->open)
+		name = SSL_get_version(ssl_of(h)->ssl);
+	looked(h);
+	return name;
+}
+
+/* 1, or 0 while there is no cipher yet */
+int
+pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
+{
+	const SSL_CIPHER *cipher;
+	int code = look(h);
+	if (code < 0)
+		return code;
+	cipher = h->open ? SSL_get_current_cipher(ssl_of(h)->ssl) : NULL;
+	if (cipher != NULL) {
+		*name = SSL_CIPHER_get_name(cipher);
+		*protocol = SSL_CIPHER_get_version(cipher);
+		*bits = SSL_CIPHER_get_bits(cipher, NULL);
+	}
+	looked(h);
+	return cipher != NULL;
+}
+
+int
+pev_ssl_session_reused(struct pev_bev *h)
+{
+	int reused, code = look(h);
+	if (code < 0)
+		return code;
+	reused = SSL_session_reused(ssl_of(h)->ssl);
+	looked(h);
+	return reused;
+}
+
+/* The length of the DER form, which Python frees with pev_free; 0: the peer showed none */
+int
+pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
+{
+	X509 *certificate;
+	unsigned char *at;
+	int n = 0, code = look(h);
+	if (code < 0)
+		return code;
+	certificate = SSL_get1_peer_certificate(ssl_of(h)->ssl);
+	looked(h);
+	*der = NULL;
+	if (certificate == NULL)
+		return 0;
+	n = i2d_X509(certificate, NULL);
+	if (n > 0 && (*der = at = malloc((size_t)n)) != NULL)
+		n = i2d_X509(certificate, &at);
+	else
+		n = -ENOMEM;
+	X509_free(certificate);
+	ERR_clear_error();
+	return n;
+}
