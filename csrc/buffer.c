@@ -332,7 +332,7 @@ enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_bu
 	if (code < 0)
 		return code;
 	evbuffer_unlock(*other_buf);
-	return *buf == *other_buf ? -EINVAL : 0;
+	return *buf == *other_buf ? -PEV_EVALUE : 0;
 }
 
 int
@@ -368,7 +368,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 		return -ENOMEM;
 	multicast_seen = 1;
 	r = evbuffer_add_buffer_reference(fresh, source);
-	code = r < 0 ? -EINVAL : result_of(evbuffer_add_buffer(buf, fresh));
+	code = r < 0 ? -PEV_EVALUE : result_of(evbuffer_add_buffer(buf, fresh));
 	evbuffer_free(fresh);
 	return code;
 }
@@ -552,7 +552,7 @@ pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
 {
 	struct evbuffer *buf;
 	int code = find_buffer(h, &buf);
-	return code < 0 ? code : evbuffer_set_max_read(buf, n) < 0 ? -EINVAL : 0;
+	return code < 0 ? code : evbuffer_set_max_read(buf, n) < 0 ? -PEV_EVALUE : 0;
 }
 #else
 int
@@ -629,7 +629,7 @@ pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max
 	if (code < 0)
 		return code;
 	if (n == 0 || n > (size_t)EV_SSIZE_MAX / 2 || max < 1 || max > 16)
-		return (int)leave(buf, -EINVAL); /* size 0 aborts (facts of libevent 6) */
+		return (int)leave(buf, -PEV_EVALUE); /* size 0 aborts (facts of libevent 6) */
 	spans = evbuffer_reserve_space(buf, (ev_ssize_t)n, vec, max);
 	if (spans < 0)
 		return (int)leave(buf, -ENOMEM);
@@ -646,12 +646,12 @@ pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
 	if (code < 0)
 		return code;
 	if (n < 0 || n > 16)
-		return (int)leave(buf, -EINVAL);
+		return (int)leave(buf, -PEV_EVALUE);
 	for (i = 0; i < n; i++) {
 		vec[i].iov_base = spans[i].start;
 		vec[i].iov_len = spans[i].length;
 	}
-	return (int)leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -EINVAL : 0);
+	return (int)leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -PEV_EVALUE : 0);
 }
 
 void

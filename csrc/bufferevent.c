@@ -98,7 +98,7 @@ on_read(struct bufferevent *bev, void *arg)
 	struct pev_bev *h = arg;
 	if (!h->paused && at_high_mark(h))
 		pause_reading(h);
-	if (!(h->wants & EV_READ))
+	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
 	if (!h->source.noted && h->source.loop)
 		h->source.loop->bytes_noted += evbuffer_get_length(bev->input);
@@ -110,7 +110,7 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
-	if ((h->wants & EV_WRITE) && h->connecting == NOT_CONNECTING)
+	if ((h->wants & EV_WRITE) && h->connecting == NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
 		note(h, PEV_NOTE_WRITE);
 }
 
@@ -574,7 +574,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	return bufferevent_getwatermark(h->bev, (short)event, low, high) < 0 ? -EINVAL : 0;
+	return bufferevent_getwatermark(h->bev, (short)event, low, high) < 0 ? -PEV_EVALUE : 0;
 }
 
 int
@@ -584,7 +584,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 	if (code < 0)
 		return code;
 	if (priority < 0 || priority >= h->source.loop->n_priorities)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	return bufferevent_priority_set(h->bev, priority) < 0 ? -PEV_EPENDING : 0;
 }
 
@@ -637,7 +637,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 	if (code < 0)
 		return code;
 	if (n > INT_MAX)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	if (is_write)
 		bufferevent_set_max_single_write(h->bev, n);
 	else
@@ -692,6 +692,21 @@ pev_bev_set_fd(struct pev_bev *h, int fd)
 	evbuffer_freeze(h->bev->output, 1);
 	h->made_fd = 0;
 	h->ended = 0;
+	return 0;
+}
+
+/* The address of this end, or of the peer's. */
+int
+pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out)
+{
+	struct sockaddr_storage ss;
+	socklen_t length = sizeof ss;
+	int fd = pev_bev_get_fd(h);
+	if (fd < 0)
+		return fd;
+	if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&ss, &length) < 0)
+		return -errno;
+	pev_address_from_sockaddr(out, (struct sockaddr *)&ss, length);
 	return 0;
 }
 

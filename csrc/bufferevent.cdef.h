@@ -66,6 +66,7 @@ long long pev_bev_get_max_single(struct pev_bev *h, int is_write);
 int pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out);
 
 int pev_bev_get_fd(struct pev_bev *h);
+int pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out);
 int pev_bev_set_fd(struct pev_bev *h, int fd);
 int pev_bev_connect(struct pev_bev *h, const struct pev_address *address);
 int pev_bev_expect_connect(struct pev_bev *h);

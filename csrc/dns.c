@@ -438,7 +438,7 @@ pev_dns_add_nameserver(struct pev_dns *h, const struct pev_address *address)
 		code = pev_address_to_sockaddr(address, &ss, &length);
 	if (code < 0)
 		return code;
-	return evdns_base_nameserver_sockaddr_add(h->dns, (struct sockaddr *)&ss, length, 0) == 0 ? 0 : -EINVAL;
+	return evdns_base_nameserver_sockaddr_add(h->dns, (struct sockaddr *)&ss, length, 0) == 0 ? 0 : -PEV_EVALUE;
 }
 
 int
@@ -480,7 +480,7 @@ int
 pev_dns_set_option(struct pev_dns *h, const char *name, const char *value)
 {
 	int code = pev_dns_check(h);
-	return code < 0 ? code : evdns_base_set_option(h->dns, name, value) == 0 ? 0 : -EINVAL;
+	return code < 0 ? code : evdns_base_set_option(h->dns, name, value) == 0 ? 0 : -PEV_EVALUE;
 }
 
 /* 0, or what evdns says of the file: 1 can't open, 2 can't stat, 3 too large, 4 no memory, 5 short read, 6 no servers */

@@ -776,7 +776,7 @@ pev_loop_set_priorities(struct pev_loop *loop, int n)
 	if (code < 0)
 		return code;
 	if (n < 1 || n > 255)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	if (pev_loop_has_children(loop) || loop->running)
 		return -PEV_EPENDING;
 	settle(loop->base);
@@ -871,7 +871,7 @@ pev_loop_active_by_signal(struct pev_loop *loop, int signum)
 	if (code < 0)
 		return code;
 	if (signum <= 0 || signum >= NSIG)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	event_base_active_by_signal(loop->base, signum);
 	return 0;
 }
@@ -1162,7 +1162,7 @@ pev_event_new(struct pev_loop *loop, int fd, int events, int priority, uint64_t 
 	if (event_assign(&h->ev, loop->base, fd, (short)events, on_event, h) < 0 ||
 	    (priority >= 0 && event_priority_set(&h->ev, priority) < 0)) {
 		free(h);
-		errno = EINVAL;
+		errno = PEV_EVALUE;
 		return NULL;
 	}
 	pev_source_init(&h->source, loop, id, PEV_LAYER_EVENT, shut_event, drop_event);
@@ -1285,7 +1285,7 @@ pev_event_set_priority(struct pev_event *h, int priority)
 	if (code < 0)
 		return code;
 	if (priority < 0 || priority >= h->source.loop->n_priorities)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	/* An active one would be looked for in a queue that it isn't in. */
 	if (h->ev.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER))
 		return -PEV_EPENDING;

@@ -49,6 +49,7 @@ enum {
 	PEV_EFORKEDLOOP,     /* forked while another thread was running the loop */
 	PEV_EKIND,           /* this kind of bufferevent can't do that */
 	PEV_EFDS,            /* too few descriptors left for a base */
+	PEV_EVALUE,          /* an argument that Python should have refused */
 	PEV_ESIGNALS         /* another base is receiving the process's signals */
 };
 

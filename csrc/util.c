@@ -11,7 +11,7 @@ to_inet(const struct pev_address *address, struct sockaddr_in *sin)
 {
 	sin->sin_family = AF_INET;
 	sin->sin_port = htons((uint16_t)address->port);
-	return evutil_inet_pton(AF_INET, address->text, &sin->sin_addr) == 1 ? (int)sizeof *sin : -EINVAL;
+	return evutil_inet_pton(AF_INET, address->text, &sin->sin_addr) == 1 ? (int)sizeof *sin : -PEV_EVALUE;
 }
 
 static int
@@ -21,7 +21,7 @@ to_inet6(const struct pev_address *address, struct sockaddr_in6 *sin6)
 	sin6->sin6_port = htons((uint16_t)address->port);
 	sin6->sin6_flowinfo = htonl(address->flowinfo);
 	sin6->sin6_scope_id = address->scope_id;
-	return evutil_inet_pton(AF_INET6, address->text, &sin6->sin6_addr) == 1 ? (int)sizeof *sin6 : -EINVAL;
+	return evutil_inet_pton(AF_INET6, address->text, &sin6->sin6_addr) == 1 ? (int)sizeof *sin6 : -PEV_EVALUE;
 }
 
 static int
@@ -98,7 +98,7 @@ pev_parse_address(const char *text, struct pev_address *out)
 	struct sockaddr_storage ss;
 	int length = sizeof ss;
 	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&ss, &length) < 0)
-		return -EINVAL;
+		return -PEV_EVALUE;
 	pev_address_from_sockaddr(out, (struct sockaddr *)&ss, (socklen_t)length);
 	return 0;
 }

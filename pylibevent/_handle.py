@@ -1,0 +1,43 @@
+"""What all classes share that hold a handle of C's.
+
+An object is whole or it isn't there: one whose ``__init__`` didn't run has no handle, and whatever is asked of it says so.
+Handles are neither copied nor pickled. Objects are told apart in C by numbers that are never used twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import Error
+
+next_id = itertools.count(1).__next__
+
+
+class Handle:
+    """An object with a handle of C's in ``_h``."""
+
+    __slots__ = ("__weakref__", "_h")
+
+    _h: Any
+
+    def _adopt(self, handle: Any) -> None:
+        """Take the handle; an object has one for life."""
+        try:
+            object.__getattribute__(self, "_h")
+        except AttributeError:
+            self._h = handle
+        else:
+            raise RuntimeError(f"{type(self).__name__} is initialised already")
+
+    if not TYPE_CHECKING:  # a type checker would take it for a promise that any name is there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Only called for what isn't there."""
+            if name == "_h":
+                raise Error(f"this {type(self).__name__} was not initialised: its __init__ was not called")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError(f"cannot copy or pickle {type(self).__name__!r} object: it holds an object of libevent's")

@@ -1,0 +1,103 @@
+"""Socket addresses as Python's socket module writes them, to C and back.
+
+``(host, port)`` and ``(host, port, flowinfo, scope_id)`` with a numeric host are IPv4 and IPv6; a str, bytes or path is an
+AF_UNIX path, and an abstract name where it starts with a zero byte.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import Any, TypeAlias
+
+from ._libevent import ffi, lib
+from .errors import check_int
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes | os.PathLike[str]
+
+_UNIX_MAX = 107
+
+
+def _inet(address: tuple[Any, ...]) -> Any:
+    if len(address) not in (2, 4):
+        raise ValueError(f"an address is (host, port) or (host, port, flowinfo, scope_id), not {address!r}")
+    host = address[0]
+    if not isinstance(host, str):
+        raise TypeError(f"the host of an address must be a str, not {type(host).__name__}")
+    port = check_int(address[1], "the port of an address", 0, 65535)
+    host, _, scope = host.partition("%")
+    try:
+        ip = ipaddress.ip_address(host or "0.0.0.0")
+    except ValueError:
+        raise ValueError(f"the host of an address must be numeric, not {host!r}: names take connect_hostname()") from None
+    out = ffi.new("struct pev_address *")
+    out.family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    out.port = port
+    if ip.version == 6 and len(address) == 4:
+        out.flowinfo = check_int(address[2], "the flowinfo of an address", 0, 0xFFFFF)
+        out.scope_id = check_int(address[3], "the scope_id of an address", 0, 0xFFFFFFFF)
+    if scope:
+        out.scope_id = int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+    text = str(ip).encode()
+    out.length = len(text)
+    ffi.memmove(out.text, text, len(text))
+    return out
+
+
+def _unix(path: bytes) -> Any:
+    if not path:
+        raise ValueError("the path of an address must not be empty")
+    if len(path) > _UNIX_MAX:
+        raise ValueError(f"the path of an address must be at most {_UNIX_MAX} bytes long, not {len(path)}")
+    if b"\0" in path[1:] and path[:1] != b"\0":
+        raise ValueError("the path of an address must not contain a zero byte")
+    out = ffi.new("struct pev_address *")
+    out.family = socket.AF_UNIX
+    out.length = len(path)
+    ffi.memmove(out.text, path, len(path))
+    return out
+
+
+def to_c(address: Address) -> Any:
+    """The address as C takes it; TypeError, ValueError for what isn't one."""
+    if isinstance(address, tuple | list):
+        return _inet(tuple(address))
+    if isinstance(address, str | bytes | os.PathLike):
+        return _unix(os.fsencode(address))
+    raise TypeError(f"an address is a tuple (host, port) or a path, not {type(address).__name__}")
+
+
+def from_c(address: Any) -> Any:
+    """The address as Python's socket module gives it: a tuple, or for AF_UNIX a str, or bytes if abstract."""
+    if address.family == socket.AF_INET:
+        return (ffi.string(address.text).decode(), address.port)
+    if address.family == socket.AF_INET6:
+        return (ffi.string(address.text).decode(), address.port, address.flowinfo, address.scope_id)
+    if address.family == socket.AF_UNIX:
+        name = bytes(ffi.buffer(address.text, address.length))
+        return name if name[:1] == b"\0" else os.fsdecode(name)
+    return None
+
+
+def parse_address(text: str) -> tuple[Any, ...]:
+    """An address from ``"1.2.3.4:80"``, ``"[::1]:80"``, ``"1.2.3.4"`` or ``"::1"`` (``evutil_parse_sockaddr_port``).
+
+    Args:
+        text: The numeric host, with a port or without; the port is 0 then.
+
+    Returns:
+        ``(host, port)``, for IPv6 ``(host, port, flowinfo, scope_id)``.
+
+    Raises:
+        ValueError: The text is no such address.
+    """
+    out = ffi.new("struct pev_address *")
+    if "\0" in text or lib.pev_parse_address(text.encode(), out) < 0:
+        raise ValueError(f"not a numeric address with or without a port: {text!r}")
+    return tuple(from_c(out))
+
+
+def is_local_name(address: object) -> bool:
+    """Whether the address is an AF_UNIX one."""
+    return isinstance(address, str | bytes | os.PathLike)

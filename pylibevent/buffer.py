@@ -1,0 +1,876 @@
+"""event2/buffer.h: Buffer.
+
+Two things happen behind the methods, each in one place:
+
+* Callbacks (``_deliver_changes``). C records what changed; after each operation, and after each pass of a loop, the thread
+  that made the change calls the callbacks. No lock is held then, so they may do anything to any buffer.
+* References (``_take_back``). What add_reference() lends to C stays in a table until C lets go; C pushes a token then, and
+  the table is looked through after each operation and each pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+
+from ._handle import Handle, next_id
+from ._libevent import ffi, lib
+from .errors import check, check_callable, check_descriptor, check_int, check_pointer
+from .flags import EOLStyle
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as BytesLike
+
+    from .event import EventBase
+
+MAX_SIZE = sys.maxsize // 2
+_MAX_INT = 2**31 - 1
+_NOT_FOUND = -1
+_MOST_SPANS = 16
+
+_allocate = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def as_bytes(data: BytesLike) -> tuple[Any, int]:
+    """What C takes as ``const char *`` and its length in bytes; TypeError for what isn't bytes-like."""
+    if isinstance(data, bytes):
+        return data, len(data)
+    try:
+        view = ffi.from_buffer("char[]", data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+    return view, len(view)
+
+
+def check_size(size: object, name: str = "size") -> int:
+    """A number of bytes from 0; -1 and None, for all there is, come back as -1."""
+    if size is None:
+        return -1
+    return check_int(size, name, -1, MAX_SIZE)
+
+
+class BufferChange(NamedTuple):
+    """What happened to a buffer."""
+
+    orig_size: int
+    """Bytes before."""
+    added: int
+    """Bytes added since."""
+    deleted: int
+    """Bytes removed since."""
+
+
+ChangeCallback: TypeAlias = "Callable[[Buffer, BufferChange], object]"
+
+
+class BufferCallback:
+    """A callback of a buffer's; made by ``Buffer.add_callback()``."""
+
+    __slots__ = ("_buffer", "callback", "enabled")
+
+    def __init__(self, buffer: Buffer, callback: ChangeCallback) -> None:
+        self._buffer = weakref.ref(buffer)
+        self.callback = callback
+        self.enabled = True
+        """Whether it is called (``evbuffer_cb_set_flags``, ``evbuffer_cb_clear_flags``)."""
+
+    def remove(self) -> None:
+        """Don't call it any more (``evbuffer_remove_cb_entry``). Idempotent; allowed in any callback."""
+        buffer = self._buffer()
+        if buffer is not None:
+            buffer._remove_callback(self)
+
+    def __repr__(self) -> str:
+        return f"<BufferCallback {self.callback!r}{'' if self.enabled else ', disabled'}>"
+
+
+# ---------------------------------------------------------------- what C tells later
+
+_watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
+_lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
+
+
+def has_news() -> bool:
+    """Whether there may be something for settle() to do."""
+    return bool(_watched or _lent)
+
+
+def settle() -> None:
+    """Call the callbacks of what this thread has changed, and drop what C has let go of.
+
+    Raises:
+        BaseException: What a callback raised; an ExceptionGroup of what several did.
+    """
+    errors: list[Exception] = []
+    if _lent:
+        _take_back(errors)
+    if _watched:
+        _deliver_changes(errors)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup("callbacks of buffers", errors)
+
+
+def _take_back(errors: list[Exception]) -> None:
+    tokens = ffi.new("uint64_t[64]")
+    while n := lib.pev_take_releases(tokens, 64):
+        for i in range(n):
+            _, on_release = _lent.pop(tokens[i], (None, None))
+            if on_release is not None:
+                try:
+                    on_release()
+                except Exception as error:
+                    errors.append(error)
+
+
+def _deliver_changes(errors: list[Exception]) -> None:
+    change = ffi.new("struct pev_change *")
+    while lib.pev_buffer_next_change(change):
+        reference = _watched.get(change.id)
+        buffer = reference() if reference is not None else None
+        if buffer is not None:
+            buffer._changed(BufferChange(change.orig_size, change.added, change.deleted), errors)
+
+
+# ---------------------------------------------------------------- memory lent to Python
+
+
+class _Loan:
+    """Memory of a buffer that memoryviews show. The buffer can't be changed until the last of them is gone: slices that the
+    caller made outlive the block that lent them.
+    """
+
+    __slots__ = ("_buffer", "_exporters", "_left", "views")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._left = 0
+        self._exporters: list[weakref.ref[Any]] = []
+        self.views: tuple[memoryview, ...] = ()
+        lib.pev_buffer_lend(buffer._h)
+
+    def show(self, spans: list[tuple[Any, int]], *, readonly: bool) -> tuple[memoryview, ...]:
+        """Memoryviews of these stretches of memory."""
+        views: list[memoryview] = []
+        for start, length in spans:
+            exporter = ffi.buffer(start, length)
+            self._exporters.append(weakref.ref(exporter, self._gone))
+            self._left += 1
+            view = memoryview(exporter)
+            views.append(view.toreadonly() if readonly else view)
+        self.views = tuple(views)
+        if not views:
+            lib.pev_buffer_give_back(self._buffer._h)
+        return self.views
+
+    def _gone(self, _: object) -> None:
+        self._left -= 1
+        if self._left == 0:
+            lib.pev_buffer_give_back(self._buffer._h)
+
+    def end(self) -> None:
+        """The block is over: its views can't be used any more."""
+        views, self.views = self.views, ()
+        for view in views:
+            view.release()
+
+    def cancel(self) -> None:
+        """Nothing was shown."""
+        lib.pev_buffer_give_back(self._buffer._h)
+
+
+class Peek:
+    """The block in which memoryviews of a buffer can be used; made by ``Buffer.peek()``."""
+
+    __slots__ = ("_buffer", "_loan", "_size", "_start")
+
+    def __init__(self, buffer: Buffer, size: int, start: int) -> None:
+        self._buffer, self._size, self._start = buffer, size, start
+        self._loan: _Loan | None = None
+
+    def __enter__(self) -> tuple[memoryview, ...]:
+        if self._loan is not None:
+            raise RuntimeError("this peek is in use already")
+        loan = _Loan(self._buffer)
+        try:
+            spans = self._buffer._spans(self._size, self._start)
+        except BaseException:
+            loan.cancel()
+            raise
+        self._loan = loan
+        return loan.show(spans, readonly=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.end()
+
+
+class Reservation:
+    """The block in which reserved memory can be filled; made by ``Buffer.reserve()``.
+
+    Attributes:
+        views: The writable memoryviews.
+    """
+
+    __slots__ = ("_buffer", "_committed", "_loan", "_size", "_spans", "_vectors")
+
+    def __init__(self, buffer: Buffer, size: int, vectors: int) -> None:
+        self._buffer, self._size, self._vectors = buffer, size, vectors
+        self._loan: _Loan | None = None
+        self._spans: Any = None
+        self._committed = 0
+
+    @property
+    def views(self) -> tuple[memoryview, ...]:
+        """The writable memoryviews, while the block runs."""
+        return self._loan.views if self._loan is not None else ()
+
+    def __enter__(self) -> Self:
+        if self._loan is not None:
+            raise RuntimeError("this reservation is in use already")
+        self._spans = ffi.new("struct pev_span[]", self._vectors)
+        n = check(lib.pev_buffer_reserve(self._buffer._h, self._size, self._spans, self._vectors), self._buffer)
+        self._committed = 0
+        self._loan = _Loan(self._buffer)
+        self._loan.show([(self._spans[i].start, self._spans[i].length) for i in range(n)], readonly=False)
+        return self
+
+    def commit(self, size: int) -> None:
+        """Append the first bytes of the views when the block ends without an exception (``evbuffer_commit_space``).
+
+        Args:
+            size: How many, from 0 to the length of all views together.
+        """
+        room = sum(len(view) for view in self.views)
+        self._committed = check_int(size, "size", 0, room)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        loan, self._loan = self._loan, None
+        if loan is None:
+            return
+        n = len(loan.views)
+        loan.end()
+        if error is None and self._committed:
+            self._commit(n)
+
+    def _commit(self, n: int) -> None:
+        left, used = self._committed, 0
+        while left > 0 and used < n:
+            self._spans[used].length = min(left, self._spans[used].length)
+            left -= self._spans[used].length
+            used += 1
+        check(lib.pev_buffer_commit(self._buffer._h, self._spans, used), self._buffer)
+        self._buffer._settle()
+
+
+# ---------------------------------------------------------------- files
+
+
+class FileSegment:
+    """A part of a file, to be added to any number of buffers (``evbuffer_file_segment``).
+
+    It is read when the segment is made, and never mapped: a file that shrinks would end the process.
+
+    Args:
+        file: A regular file: a descriptor, or an object with ``fileno()``. It may be closed afterwards.
+        offset: Where the part begins, from 0.
+        length: How many bytes it has. None: up to the end.
+        on_release: Called without arguments when neither the segment nor a buffer holds the bytes any more.
+
+    Raises:
+        ValueError: The part goes beyond the end of the file.
+        OSError: The file can't be read, or isn't a regular one (ESPIPE).
+    """
+
+    __slots__ = ("_h", "_length")
+
+    def __init__(
+        self, file: object, offset: int = 0, length: int | None = None, *, on_release: Callable[[], object] | None = None
+    ) -> None:
+        check_callable(on_release, "on_release")
+        fd = check_descriptor(file, "file")
+        offset = check_int(offset, "offset", 0, MAX_SIZE)
+        wanted = check_size(length, "length")
+        token = next_id()
+        _lent[token] = (None, on_release)
+        self._h: Any = None
+        try:
+            segment = lib.pev_segment_new(fd, offset, wanted, token)
+            self._h = check_pointer(segment, f"{offset}+{'end' if wanted < 0 else wanted} of {file!r}")
+        except BaseException:
+            del _lent[token]
+            raise
+        self._length = int(lib.pev_segment_length(self._h))
+
+    def close(self) -> None:
+        """Let go of the bytes; buffers that have them keep them (``evbuffer_file_segment_free``). Idempotent."""
+        handle, self._h = self._h, None
+        if handle is not None:
+            lib.pev_segment_drop(handle)
+            settle()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<FileSegment {self._length} bytes{', closed' if self._h is None else ''}>"
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Refuse to be copied or pickled."""
+        raise TypeError("cannot copy or pickle 'FileSegment' object: it holds an object of libevent's")
+
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _exiting() and getattr(self, "_h", None) is not None:
+            lib.pev_segment_drop(self._h)
+
+
+# ---------------------------------------------------------------- the buffer
+
+
+class Buffer(Handle):
+    """A queue of bytes in chains of memory (``evbuffer``): added at one end, taken from the other, moved without copying.
+
+    Any thread may use it; each method is one step. The buffers of a bufferevent, its ``input`` and ``output``, belong to it:
+    input can't be added to and output can't be drained.
+
+    Args:
+        data: What it holds at first, bytes-like.
+    """
+
+    __slots__ = ("_callbacks", "_deferred", "_id", "_owner", "_waiting")
+
+    def __init__(self, data: BytesLike = b"") -> None:
+        self._id = next_id()
+        self._owner: object = None
+        self._callbacks: tuple[BufferCallback, ...] = ()
+        self._deferred: EventBase | None = None
+        self._waiting: BufferChange | None = None
+        raw, n = as_bytes(data)
+        self._adopt(check_pointer(lib.pev_buffer_new(self._id), "a Buffer"))
+        if n:
+            check(lib.pev_buffer_add(self._h, raw, n), self)
+
+    @classmethod
+    def _view(cls, owner: Handle, *, output: bool) -> Buffer:
+        """The input or output of a bufferevent."""
+        self = cls.__new__(cls)
+        self._id = next_id()
+        self._owner = owner
+        self._callbacks = ()
+        self._deferred = None
+        self._waiting = None
+        self._h = check_pointer(lib.pev_buffer_view(owner._h, output, self._id), owner)
+        return self
+
+    def _settle(self) -> None:
+        if _watched or _lent:
+            settle()
+
+    # ------------------------------------------------------------ adding
+
+    def write(self, data: BytesLike) -> int:
+        """Append bytes, copied (``evbuffer_add``).
+
+        Args:
+            data: Bytes-like.
+
+        Returns:
+            How many.
+
+        Raises:
+            BufferError: The end is frozen, or memoryviews of the buffer exist.
+            ClosedError: The buffer is closed.
+        """
+        raw, n = as_bytes(data)
+        check(lib.pev_buffer_add(self._h, raw, n), self)
+        self._settle()
+        return n
+
+    def writelines(self, lines: Iterable[BytesLike]) -> int:
+        """Append several, in order (``evbuffer_add_iovec``). Returns how many bytes that were."""
+        return sum(self.write(line) for line in lines)
+
+    def prepend(self, data: BytesLike) -> int:
+        """Put bytes before the first, copied (``evbuffer_prepend``). As write()."""
+        raw, n = as_bytes(data)
+        check(lib.pev_buffer_prepend(self._h, raw, n), self)
+        self._settle()
+        return n
+
+    def add_buffer(self, other: Buffer) -> None:
+        """Move all of another buffer to the end, without copying (``evbuffer_add_buffer``)."""
+        check(lib.pev_buffer_add_buffer(self._h, _handle_of(other, "other")), self)
+        self._settle()
+
+    def prepend_buffer(self, other: Buffer) -> None:
+        """Move all of another buffer before the first byte, without copying (``evbuffer_prepend_buffer``)."""
+        check(lib.pev_buffer_prepend_buffer(self._h, _handle_of(other, "other")), self)
+        self._settle()
+
+    def add_buffer_reference(self, other: Buffer) -> None:
+        """Append what another buffer holds, which keeps it; neither copies (``evbuffer_add_buffer_reference``).
+
+        Raises:
+            ValueError: The other holds parts of files, or bytes that are such references themselves.
+            TypeError: The other is a bufferevent's.
+        """
+        check(lib.pev_buffer_add_buffer_reference(self._h, _handle_of(other, "other")), self)
+        self._settle()
+
+    def add_reference(self, data: BytesLike, on_release: Callable[[], object] | None = None) -> int:
+        """Append bytes without copying them (``evbuffer_add_reference``).
+
+        The object is kept until libevent lets go of it; a bytearray can't change its size so long.
+
+        Args:
+            data: Bytes-like.
+            on_release: Called without arguments when libevent has let go, after the operation or the pass that did it.
+
+        Returns:
+            How many bytes.
+        """
+        check_callable(on_release, "on_release")
+        raw = ffi.from_buffer("char[]", data)
+        token = next_id()
+        _lent[token] = (raw, on_release)
+        code = lib.pev_buffer_add_reference(self._h, raw, len(raw), token)
+        if code < 0:
+            del _lent[token]
+            check(code, self)
+        self._settle()
+        return len(raw)
+
+    def add_file(self, file: object, offset: int = 0, length: int | None = None) -> int:
+        """Append a part of a file (``evbuffer_add_file``). Arguments and errors as for FileSegment.
+
+        Returns:
+            How many bytes.
+        """
+        with FileSegment(file, offset, length) as segment:
+            return self.add_file_segment(segment)
+
+    def add_file_segment(self, segment: FileSegment, offset: int = 0, length: int | None = None) -> int:
+        """Append a part of a segment, without copying (``evbuffer_add_file_segment``).
+
+        Args:
+            segment: The segment.
+            offset: Where in it the part begins, from 0.
+            length: How many bytes. None: up to its end.
+
+        Returns:
+            How many bytes.
+
+        Raises:
+            ValueError: The part goes beyond the end of the segment, or that is closed.
+        """
+        if not isinstance(segment, FileSegment):
+            raise TypeError(f"segment must be a FileSegment, not {type(segment).__name__}")
+        if segment._h is None:
+            raise ValueError("segment is closed")
+        offset = check_int(offset, "offset", 0, MAX_SIZE)
+        wanted = check_size(length, "length")
+        if offset > len(segment) or wanted > len(segment) - offset:
+            raise ValueError(f"offset {offset} and length {length} go beyond the end of {segment!r}")
+        check(lib.pev_buffer_add_segment(self._h, segment._h, offset, wanted), self)
+        self._settle()
+        return len(segment) - offset if wanted < 0 else wanted
+
+    def expand(self, size: int) -> None:
+        """Make room for so many more bytes in one stretch (``evbuffer_expand``)."""
+        check(lib.pev_buffer_expand(self._h, check_int(size, "size", 0, MAX_SIZE)), self)
+
+    def reserve(self, size: int, vectors: int = 2) -> Reservation:
+        """Memory at the end to be filled in place (``evbuffer_reserve_space``, ``evbuffer_commit_space``).
+
+        ::
+
+            with buffer.reserve(4096) as space:
+                space.commit(sock.recv_into(space.views[0]))
+
+        Args:
+            size: How many bytes at least, from 1.
+            vectors: In how many stretches at most, 1 to 16.
+
+        Returns:
+            A Reservation, a context manager. While its block runs the buffer can't be changed.
+        """
+        return Reservation(self, check_int(size, "size", 1, MAX_SIZE), check_int(vectors, "vectors", 1, _MOST_SPANS))
+
+    # ------------------------------------------------------------ taking
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Take bytes from the front (``evbuffer_remove``).
+
+        Args:
+            size: How many at most. -1 or None: all.
+        """
+        wanted = check_size(size)
+        n = check(lib.pev_buffer_length(self._h), self)
+        n = n if wanted < 0 else min(wanted, n)
+        out = _allocate("char[]", n)
+        n = check(lib.pev_buffer_remove(self._h, out, n), self)
+        self._settle()
+        return bytes(ffi.buffer(out, n))
+
+    def read_into(self, target: BytesLike) -> int:
+        """Take bytes from the front into a writable object (``evbuffer_remove``).
+
+        Returns:
+            How many, at most the size of the target.
+        """
+        out = ffi.from_buffer("char[]", target, require_writable=True)
+        n = check(lib.pev_buffer_remove(self._h, out, len(out)), self)
+        self._settle()
+        return n
+
+    def readline(self, style: EOLStyle = EOLStyle.CRLF) -> bytes | None:
+        """Take a line from the front, without its end (``evbuffer_readln``).
+
+        Args:
+            style: What ends a line.
+
+        Returns:
+            The line, or None while there is no whole one.
+        """
+        line, n = ffi.new("char **"), ffi.new("size_t *")
+        if not check(lib.pev_buffer_readline(self._h, EOLStyle(style), line, n), self):
+            return None
+        try:
+            out = bytes(ffi.buffer(line[0], n[0]))
+        finally:
+            lib.pev_free(line[0])
+        self._settle()
+        return out
+
+    def drain(self, size: int | None = -1) -> None:
+        """Throw away bytes from the front (``evbuffer_drain``).
+
+        Args:
+            size: How many at most. -1 or None: all.
+        """
+        wanted = check_size(size)
+        check(lib.pev_buffer_drain(self._h, 2 * MAX_SIZE if wanted < 0 else wanted), self)
+        self._settle()
+
+    def remove_buffer(self, other: Buffer, size: int | None = -1) -> int:
+        """Move bytes from the front to the end of another buffer (``evbuffer_remove_buffer``).
+
+        Args:
+            other: Where to.
+            size: How many at most. -1 or None: all.
+
+        Returns:
+            How many.
+        """
+        wanted = check_size(size)
+        n = check(lib.pev_buffer_remove_buffer(self._h, _handle_of(other, "other"), MAX_SIZE if wanted < 0 else wanted), self)
+        self._settle()
+        return n
+
+    # ------------------------------------------------------------ looking
+
+    def copyout(self, size: int | None = -1, start: int = 0) -> bytes:
+        """Copy bytes and leave them (``evbuffer_copyout``, ``evbuffer_copyout_from``).
+
+        Args:
+            size: How many at most. -1 or None: all.
+            start: How many to skip, from 0.
+        """
+        wanted, start = check_size(size), check_int(start, "start", 0, MAX_SIZE)
+        n = max(check(lib.pev_buffer_length(self._h), self) - start, 0)
+        n = n if wanted < 0 else min(wanted, n)
+        out = _allocate("char[]", n)
+        n = check(lib.pev_buffer_copyout(self._h, out, n, start), self)
+        return bytes(ffi.buffer(out, n))
+
+    def peek(self, size: int | None = -1, start: int = 0) -> Peek:
+        """Look at the bytes where they are (``evbuffer_peek``).
+
+        ::
+
+            with buffer.peek() as views:
+                sock.sendmsg(views)
+
+        Args:
+            size: How many at most. -1 or None: all.
+            start: How many to skip, from 0.
+
+        Returns:
+            A context manager that gives a tuple of read-only memoryviews. The buffer can't be changed before the block is
+            over and all slices of the views are gone.
+        """
+        return Peek(self, check_size(size), check_int(start, "start", 0, MAX_SIZE))
+
+    def _spans(self, size: int, start: int) -> list[tuple[Any, int]]:
+        room = 8
+        while True:
+            out = ffi.new("struct pev_span[]", room)
+            n = check(lib.pev_buffer_peek(self._h, MAX_SIZE if size < 0 else size, start, out, room), self)
+            if n <= room:
+                return [(out[i].start, out[i].length) for i in range(n)]
+            room = n
+
+    def pullup(self, size: int | None = -1) -> None:
+        """Bring bytes at the front into one stretch of memory, so that peek() shows them in one view (``evbuffer_pullup``).
+
+        Args:
+            size: How many at most. -1 or None: all.
+        """
+        wanted = check_size(size)
+        check(lib.pev_buffer_pullup(self._h, MAX_SIZE if wanted < 0 else wanted), self)
+
+    @property
+    def contiguous(self) -> int:
+        """How many bytes at the front are in one stretch (``evbuffer_get_contiguous_space``)."""
+        return check(lib.pev_buffer_contiguous(self._h), self)
+
+    def search(self, what: BytesLike, start: int = 0, end: int | None = None) -> int | None:
+        """Where these bytes stand first (``evbuffer_search``, ``evbuffer_search_range``).
+
+        Args:
+            what: Bytes-like.
+            start: Where to begin, from 0.
+            end: Where they must end at the latest. None: at the end.
+
+        Returns:
+            The position, or None if they aren't there.
+        """
+        raw, n = as_bytes(what)
+        start = check_int(start, "start", 0, MAX_SIZE)
+        stop = MAX_SIZE if end is None else check_int(end, "end", 0, MAX_SIZE)
+        return self._found(lib.pev_buffer_search(self._h, raw, n, start, stop))
+
+    def search_eol(self, style: EOLStyle = EOLStyle.CRLF, start: int = 0) -> tuple[int, int] | None:
+        """Where the first end of a line stands (``evbuffer_search_eol``).
+
+        Args:
+            style: What ends a line.
+            start: Where to begin, from 0.
+
+        Returns:
+            Its position and its length, or None.
+        """
+        n = ffi.new("size_t *")
+        found = lib.pev_buffer_search_eol(self._h, EOLStyle(style), check_int(start, "start", 0, MAX_SIZE), n)
+        position = self._found(found)
+        return None if position is None else (position, int(n[0]))
+
+    def _found(self, position: int) -> int | None:
+        return None if position == _NOT_FOUND else check(position, self)
+
+    def __len__(self) -> int:
+        return check(lib.pev_buffer_length(self._h), self)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __bytes__(self) -> bytes:
+        return self.copyout()
+
+    # ------------------------------------------------------------ descriptors
+
+    def read_from(self, fd: object, size: int = -1) -> int:
+        """Read from a descriptor, once (``evbuffer_read``).
+
+        Args:
+            fd: A descriptor, or an object with ``fileno()``.
+            size: How many bytes at most, up to 2**31 - 1. -1: what is there, up to 4096.
+
+        Returns:
+            How many came; 0 at the end of the file, or if size is 0.
+
+        Raises:
+            OSError: BlockingIOError if nothing is there.
+        """
+        n = check(lib.pev_buffer_read_fd(self._h, check_descriptor(fd, "fd"), check_int(size, "size", -1, _MAX_INT)), self)
+        self._settle()
+        return n
+
+    def write_to(self, fd: object, size: int | None = -1) -> int:
+        """Write to a descriptor, once, and drain what was written (``evbuffer_write``, ``evbuffer_write_atmost``).
+
+        Args:
+            fd: A descriptor, or an object with ``fileno()``.
+            size: How many bytes at most. -1 or None: all.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            OSError: BlockingIOError if the descriptor takes nothing now.
+        """
+        n = check(lib.pev_buffer_write_fd(self._h, check_descriptor(fd, "fd"), check_size(size)), self)
+        self._settle()
+        return n
+
+    if lib.pev_has_max_read():
+
+        @property
+        def max_read(self) -> int:
+            """How many bytes read_from() takes at most; may be set (``evbuffer_get_max_read``, libevent 2.2)."""
+            return check(lib.pev_buffer_get_max_read(self._h), self)
+
+        @max_read.setter
+        def max_read(self, size: int) -> None:
+            check(lib.pev_buffer_set_max_read(self._h, check_int(size, "max_read", 1, _MAX_INT)), self)
+
+    # ------------------------------------------------------------ freezing
+
+    def freeze(self, *, start: bool) -> None:
+        """Refuse changes at one end (``evbuffer_freeze``).
+
+        Args:
+            start: True: nothing can be prepended or taken. False: nothing can be appended.
+
+        Raises:
+            BufferError: The end of a bufferevent's buffer that libevent needs itself.
+        """
+        check(lib.pev_buffer_freeze(self._h, bool(start)), self)
+
+    def unfreeze(self, *, start: bool) -> None:
+        """Undo freeze() (``evbuffer_unfreeze``)."""
+        check(lib.pev_buffer_unfreeze(self._h, bool(start)), self)
+
+    # ------------------------------------------------------------ callbacks
+
+    def add_callback(self, callback: ChangeCallback) -> BufferCallback:
+        """Call when bytes were added or removed (``evbuffer_add_cb``).
+
+        It is called after the operation that did it, or after the pass of the loop; what that changed in several steps is
+        told in one. What it raises comes out of that operation, which is done, or out of the loop.
+
+        Args:
+            callback: Called as ``callback(buffer, change)`` with a BufferChange.
+
+        Returns:
+            What ``remove()`` and ``enabled`` are for.
+        """
+        check_callable(callback, "callback")
+        entry = BufferCallback(self, callback)
+        if not self._callbacks:
+            _watched[self._id] = weakref.ref(self)
+            check(lib.pev_buffer_watch(self._h, 1), self)
+        self._callbacks += (entry,)
+        return entry
+
+    def remove_callback(self, callback: ChangeCallback) -> bool:
+        """Don't call it any more (``evbuffer_remove_cb``). Returns whether it was there."""
+        for entry in self._callbacks:
+            if entry.callback == callback:
+                self._remove_callback(entry)
+                return True
+        return False
+
+    def _remove_callback(self, entry: BufferCallback) -> None:
+        left = tuple(other for other in self._callbacks if other is not entry)
+        if self._callbacks and not left:
+            lib.pev_buffer_watch(self._h, 0)
+            _watched.pop(self._id, None)
+        self._callbacks = left
+
+    def defer_callbacks(self, base: EventBase | None) -> None:
+        """Call the callbacks from a base's loop, once for all that changed until then (``evbuffer_defer_callbacks``).
+
+        Args:
+            base: The base. None: call them at once again.
+        """
+        from .event import EventBase
+
+        if base is not None and not isinstance(base, EventBase):
+            raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
+        self._deferred = base
+
+    def _changed(self, change: BufferChange, errors: list[Exception]) -> None:
+        if self._deferred is None:
+            self._call(change, errors)
+            return
+        if self._waiting is None:
+            self._waiting = change
+            self._deferred.call_soon_threadsafe(self._call_deferred)
+        else:
+            first = self._waiting
+            self._waiting = BufferChange(first.orig_size, first.added + change.added, first.deleted + change.deleted)
+
+    def _call_deferred(self) -> None:
+        change, self._waiting = self._waiting, None
+        errors: list[Exception] = []
+        if change is not None:
+            self._call(change, errors)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup("callbacks of a buffer", errors)
+
+    def _call(self, change: BufferChange, errors: list[Exception]) -> None:
+        for entry in self._callbacks:
+            if entry.enabled and entry in self._callbacks:
+                try:
+                    entry.callback(self, change)
+                except Exception as error:
+                    errors.append(error)
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Let go of the bytes (``evbuffer_free``). Idempotent; allowed in its own callbacks.
+
+        Raises:
+            BufferError: Memoryviews of the buffer exist.
+            TypeError: It is a bufferevent's.
+        """
+        check(lib.pev_buffer_close(self._h), self)
+        _watched.pop(self._id, None)
+        self._callbacks = ()
+        self._settle()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it, or the bufferevent that it belongs to, is closed."""
+        return bool(lib.pev_buffer_check(self._h) == -lib.PEV_ECLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        n = lib.pev_buffer_length(self._h)
+        state = f"{n} bytes" if n >= 0 else "closed" if n == -lib.PEV_ECLOSED else "not usable here"
+        owner = f", of {type(self._owner).__name__}" if self._owner is not None else ""
+        return f"<Buffer {state}{owner}>"
+
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        if _exiting():
+            return
+        with contextlib.suppress(AttributeError):
+            handle = object.__getattribute__(self, "_h")
+            _watched.pop(self._id, None)
+            lib.pev_buffer_drop(handle)
+
+
+def _handle_of(buffer: object, name: str) -> Any:
+    if not isinstance(buffer, Buffer):
+        raise TypeError(f"{name} must be a Buffer, not {type(buffer).__name__}")
+    return buffer._h
+
+
+__all__ = ["Buffer", "BufferCallback", "BufferChange", "FileSegment", "Peek", "Reservation"]

@@ -1,0 +1,6 @@
+"""event2/bufferevent.h: one file a kind, and the class that all share."""
+
+from .common import BufferEvent
+from .socket import SocketBufferEvent
+
+__all__ = ["BufferEvent", "SocketBufferEvent"]

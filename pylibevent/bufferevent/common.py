@@ -1,0 +1,539 @@
+"""BufferEvent: what all kinds of bufferevents share.
+
+How an event gets here: libevent's callback notes it in C (csrc/bufferevent.c says by which rules); the base's loop takes the
+entry and calls ``_ready`` with it; that calls the user's callbacks in libevent's own order for deferred ones: CONNECTED,
+read, write, all other events.
+
+Who keeps a bufferevent alive: whoever holds it; and its base, while it has a callback, connects, or is still sending what was
+written before it was closed. One that nobody can hear of any more is closed when it is collected, with a ResourceWarning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
+
+from .._handle import Handle
+from .._libevent import ffi, lib
+from ..buffer import Buffer, as_bytes, check_size, has_news, settle
+from ..errors import Error, check, check_callable, check_flags, check_int, check_seconds
+from ..flags import EventFlag, FlushMode, Option, What
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as BytesLike
+
+    from ..event import EventBase
+
+    DataCallback: TypeAlias = Callable[["BufferEvent"], object]
+    EventsCallback: TypeAlias = Callable[["BufferEvent", What], object]
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a close waits for what was written to be sent. What nginx calls lingering_timeout is as long."""
+
+_READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
+_GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
+_READ_WRITE = EventFlag.READ | EventFlag.WRITE
+_ALL_WHAT = sum(What)
+_ALL_OPTIONS = sum(Option)
+_MAX_INT = 2**31 - 1
+_NO_LIMIT = 2**63 - 1
+
+
+class Watermark(NamedTuple):
+    """The marks of one direction, in bytes."""
+
+    low: int
+    high: int
+
+
+class Callbacks(NamedTuple):
+    """The callbacks of a bufferevent."""
+
+    read: DataCallback | None
+    write: DataCallback | None
+    event: EventsCallback | None
+
+
+def check_options(options: object) -> int:
+    """The bits of the options; ValueError for those that exclude each other."""
+    bits = check_flags(options, Option, _ALL_OPTIONS, "options")
+    if bits & Option.UNLOCK_CALLBACKS and not bits & Option.DEFER_CALLBACKS:
+        raise ValueError("options must have DEFER_CALLBACKS where they have UNLOCK_CALLBACKS")
+    return bits
+
+
+class BufferEvent(Handle):
+    """A stream of bytes both ways, with a buffer each: what all kinds share (``struct bufferevent``).
+
+    It isn't made itself; SocketBufferEvent, TLSBufferEvent and the others are.
+    """
+
+    __slots__ = (
+        "_base",
+        "_closed",
+        "_error",
+        "_eof",
+        "_held",
+        "_id",
+        "_input",
+        "_muted",
+        "_on_event",
+        "_on_read",
+        "_on_write",
+        "_options",
+        "_output",
+    )
+
+    _base: EventBase
+    _id: int
+    _options: int
+
+    def __new__(cls, *_args: Any, **_keywords: Any) -> Self:
+        """Only kinds have instances."""
+        if cls is BufferEvent:
+            raise TypeError("a BufferEvent isn't made itself: make a SocketBufferEvent or another kind")
+        return super().__new__(cls)
+
+    def _start(self, base: EventBase, handle: Any, number: int, options: int) -> None:
+        """What every kind's __init__ does with the handle it has made."""
+        self._base = base
+        self._id = number
+        self._options = options
+        self._closed = self._eof = self._held = False
+        self._error: BaseException | None = None
+        self._input: Buffer | None = None
+        self._output: Buffer | None = None
+        self._on_read: DataCallback | None = None
+        self._on_write: DataCallback | None = None
+        self._on_event: EventsCallback | None = None
+        self._muted = -1
+        self._adopt(handle)
+
+    # ------------------------------------------------------------ bytes
+
+    def write(self, data: BytesLike) -> None:
+        """Append bytes to the output, copied; the loop sends them (``bufferevent_write``).
+
+        Args:
+            data: Bytes-like.
+
+        Raises:
+            ClosedError: The bufferevent is closed.
+            OSError: EPIPE: it has ended with an ERROR.
+            RuntimeError: Another thread is running the loop.
+        """
+        raw, n = as_bytes(data)
+        check(lib.pev_bev_write(self._h, raw, n), self)
+        if has_news():
+            settle()
+
+    def write_buffer(self, buffer: Buffer) -> None:
+        """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
+        if not isinstance(buffer, Buffer):
+            raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
+        check(lib.pev_bev_write_buffer(self._h, buffer._h), self)
+        if has_news():
+            settle()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Take bytes that have come in (``bufferevent_read``).
+
+        Args:
+            size: How many at most. -1 or None: all.
+
+        Returns:
+            The bytes; none if nothing is there.
+        """
+        wanted = check_size(size)
+        n = check(lib.pev_bev_input_length(self._h), self)
+        n = n if wanted < 0 else min(wanted, n)
+        out = ffi.new("char[]", n)
+        n = check(lib.pev_bev_read(self._h, out, n), self)
+        if has_news():
+            settle()
+        return bytes(ffi.buffer(out, n))
+
+    def read_into(self, target: BytesLike) -> int:
+        """Take bytes that have come in into a writable object (``bufferevent_read``).
+
+        Returns:
+            How many, at most the size of the target.
+        """
+        out = ffi.from_buffer("char[]", target, require_writable=True)
+        n = check(lib.pev_bev_read(self._h, out, len(out)), self)
+        if has_news():
+            settle()
+        return n
+
+    def read_buffer(self, buffer: Buffer) -> None:
+        """Move all that has come in to the end of a buffer, without copying (``bufferevent_read_buffer``)."""
+        if not isinstance(buffer, Buffer):
+            raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
+        check(lib.pev_bev_read_buffer(self._h, buffer._h), self)
+        if has_news():
+            settle()
+
+    @property
+    def input(self) -> Buffer:
+        """What has come in: can be taken from, not added to (``bufferevent_get_input``)."""
+        if self._input is None:
+            self._input = Buffer._view(self, output=False)
+        return self._input
+
+    @property
+    def output(self) -> Buffer:
+        """What is still to be sent: can be added to, not taken from (``bufferevent_get_output``)."""
+        if self._output is None:
+            self._output = Buffer._view(self, output=True)
+        return self._output
+
+    # ------------------------------------------------------------ callbacks
+
+    def set_callbacks(
+        self,
+        read: DataCallback | None = None,
+        write: DataCallback | None = None,
+        event: EventsCallback | None = None,
+    ) -> None:
+        """Set all three callbacks (``bufferevent_setcb``). They are called by the base's loop, after a pass.
+
+        Args:
+            read: Called as ``read(bev)`` when bytes have come in, as many as the low mark says.
+            write: Called as ``write(bev)`` when the output is empty, or down to the low mark.
+            event: Called as ``event(bev, what)``: CONNECTED; TIMEOUT, after which that direction is disabled; EOF, after which
+                nothing comes in any more; ERROR, after which nothing comes at all. ``bev.error`` says why.
+        """
+        for name, callback in (("read", read), ("write", write), ("event", event)):
+            check_callable(callback, name)
+        wants = (EventFlag.READ if read is not None else 0) | (EventFlag.WRITE if write is not None else 0)
+        check(lib.pev_bev_want(self._h, wants), self)
+        self._on_read, self._on_write, self._on_event = read, write, event
+        self._hold()
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """The three callbacks (``bufferevent_getcb``)."""
+        return Callbacks(self._on_read, self._on_write, self._on_event)
+
+    def _is_busy(self) -> bool:
+        """Whether C may have something to say that somebody waits for."""
+        return self._on_read is not None or self._on_write is not None or self._on_event is not None
+
+    def _hold(self) -> None:
+        """Have the base keep this while it must."""
+        if self._is_busy():
+            self._base._armed[self._id] = self._ready
+        else:
+            self._base._armed.pop(self._id, None)
+
+    def _ready(self, what: int, detail: int) -> None:
+        """The base's loop: this happened in the pass."""
+        if what == _READ:
+            self._call_read()
+            return
+        events = what >> _EVENTS
+        if events & What.CONNECTED:
+            self._call_event(What.CONNECTED)
+        if what & _READ and not self._closed:
+            self._call_read()
+        if what & _WRITE and not self._closed and self._on_write is not None:
+            self._on_write(self)
+        events &= ~What.CONNECTED
+        if events and not self._closed:
+            self._ended(events, detail)
+        if what & _GONE:
+            self._base._armed.pop(self._id, None)
+
+    def _call_read(self) -> None:
+        if self._muted == self._base._serial:
+            self._held = True  # an earlier callback disabled reading: enable() brings it back
+        elif self._on_read is not None:
+            self._on_read(self)
+
+    def _call_event(self, what: int) -> None:
+        if self._on_event is not None:
+            self._on_event(self, What(what))
+
+    def _ended(self, events: int, detail: int) -> None:
+        after_eof, self._eof = self._eof, self._eof or bool(events & What.EOF)
+        if events & (What.ERROR | What.TIMEOUT):
+            self._error = self._explain(events, detail)
+        if after_eof and self._on_write is None:
+            return  # one end is enough for those who don't wait for their output
+        self._call_event(events)
+
+    def _explain(self, events: int, detail: int) -> BaseException:
+        """The exception for an ERROR or a TIMEOUT."""
+        if events & What.TIMEOUT:
+            doing = "reading" if events & What.READING else "writing" if events & What.WRITING else "the handshake"
+            return TimeoutError(errno.ETIMEDOUT, f"{doing} timed out")
+        if detail > 0:
+            return OSError(detail, os.strerror(detail))
+        return Error("the stream failed, and nothing says why")
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the last ERROR or TIMEOUT came: an OSError with its errno, TimeoutError, TLSError, DNSError. None: none came."""
+        return self._error
+
+    # ------------------------------------------------------------ switches
+
+    def enable(self, events: EventFlag = _READ_WRITE) -> None:
+        """Read, or write, from now on (``bufferevent_enable``). Writing is enabled from the start, reading isn't.
+
+        Args:
+            events: READ, WRITE or both.
+
+        Raises:
+            OSError: The descriptor can't be watched.
+        """
+        bits = check_flags(events, EventFlag, _READ_WRITE, "events")
+        check(lib.pev_bev_enable(self._h, bits), self)
+        if bits & EventFlag.READ:
+            self._muted = -1
+            if self._held:
+                self._held = False
+                self.trigger(EventFlag.READ, ignore_watermarks=True)
+
+    def disable(self, events: EventFlag = _READ_WRITE) -> None:
+        """Don't read, or write, any more (``bufferevent_disable``).
+
+        No read callback comes while reading is disabled, but for trigger(). The end of the stream isn't noticed either.
+
+        Args:
+            events: READ, WRITE or both.
+        """
+        bits = check_flags(events, EventFlag, _READ_WRITE, "events")
+        check(lib.pev_bev_disable(self._h, bits), self)
+        if bits & EventFlag.READ:
+            self._muted = self._base._serial
+
+    @property
+    def enabled(self) -> EventFlag:
+        """What is enabled (``bufferevent_get_enabled``)."""
+        return EventFlag(check(lib.pev_bev_enabled(self._h), self))
+
+    def set_timeouts(self, read: float | None = None, write: float | None = None) -> None:
+        """Set both timeouts (``bufferevent_set_timeouts``).
+
+        Args:
+            read: Seconds without a byte coming in while reading is enabled, above 0. None: none.
+            write: Seconds without a byte going out while there is something to send, above 0. None: none.
+        """
+        read_seconds = -1.0 if read is None else check_seconds(read, "read", positive=True)
+        write_seconds = -1.0 if write is None else check_seconds(write, "write", positive=True)
+        check(lib.pev_bev_set_timeouts(self._h, read_seconds, write_seconds), self)
+
+    def set_watermark(self, flag: EventFlag, low: int = 0, high: int = 0) -> None:
+        """Set the marks of one direction, or both (``bufferevent_setwatermark``).
+
+        Args:
+            flag: READ, WRITE or both.
+            low: READ: the read callback comes from so many bytes on. WRITE: the write callback comes when no more are left.
+            high: READ: no more than so many bytes are read before some are taken; 0: no limit. WRITE: so many bytes at most a
+                filter above puts into this output; 0: no limit.
+        """
+        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        low, high = check_int(low, "low", 0, sys.maxsize), check_int(high, "high", 0, sys.maxsize)
+        check(lib.pev_bev_set_watermark(self._h, bits, low, high), self)
+
+    def watermark(self, flag: EventFlag) -> Watermark:
+        """The marks of one direction, READ or WRITE (``bufferevent_getwatermark``)."""
+        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        if bits not in (EventFlag.READ, EventFlag.WRITE):
+            raise ValueError(f"flag must be READ or WRITE, not {flag!r}")
+        low, high = ffi.new("size_t *"), ffi.new("size_t *")
+        check(lib.pev_bev_get_watermark(self._h, bits, low, high), self)
+        return Watermark(low[0], high[0])
+
+    @property
+    def priority(self) -> int:
+        """From 0, the most urgent; may be set (``bufferevent_get_priority``, ``bufferevent_priority_set``)."""
+        return check(lib.pev_bev_get_priority(self._h), self)
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        level = check_int(priority, "priority", 0, self._base.priorities - 1)
+        check(lib.pev_bev_set_priority(self._h, level), self)
+
+    def flush(self, flag: EventFlag = _READ_WRITE, mode: FlushMode = FlushMode.NORMAL) -> bool:
+        """Move as many bytes as possible, regardless of marks (``bufferevent_flush``). Sockets and TLS have nothing to move.
+
+        Args:
+            flag: READ, WRITE or both.
+            mode: NORMAL, FLUSH, or FINISHED: nothing will follow.
+
+        Returns:
+            Whether anything was moved.
+        """
+        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        moved = bool(check(lib.pev_bev_flush(self._h, bits, FlushMode(mode)), self))
+        if has_news():
+            settle()
+        return moved
+
+    def trigger(self, flag: EventFlag, *, ignore_watermarks: bool = False, defer: bool = False) -> None:
+        """Have the read or write callback called in the next pass, if the marks allow it (``bufferevent_trigger``).
+
+        Args:
+            flag: READ, WRITE or both.
+            ignore_watermarks: Whatever the marks say.
+            defer: After what is already on its way in C (``BEV_TRIG_DEFER_CALLBACKS``).
+        """
+        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        how = (lib.BEV_TRIG_IGNORE_WATERMARKS if ignore_watermarks else 0) | (lib.BEV_TRIG_DEFER_CALLBACKS if defer else 0)
+        check(lib.pev_bev_trigger(self._h, bits, how), self)
+
+    def trigger_event(self, what: What) -> None:
+        """Have the event callback called in the next pass, as if this had happened (``bufferevent_trigger_event``)."""
+        check(lib.pev_bev_trigger_event(self._h, check_flags(what, What, _ALL_WHAT, "what")), self)
+
+    @property
+    def max_single_read(self) -> int:
+        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``).
+
+        Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
+        """
+        return check(lib.pev_bev_get_max_single(self._h, 0), self)
+
+    @max_single_read.setter
+    def max_single_read(self, size: int) -> None:
+        check(lib.pev_bev_set_max_single(self._h, 0, check_int(size, "max_single_read", 0, _MAX_INT)), self)
+
+    @property
+    def max_single_write(self) -> int:
+        """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``). Up to 2**31 - 1."""
+        return check(lib.pev_bev_get_max_single(self._h, 1), self)
+
+    @max_single_write.setter
+    def max_single_write(self, size: int) -> None:
+        check(lib.pev_bev_set_max_single(self._h, 1, check_int(size, "max_single_write", 0, _MAX_INT)), self)
+
+    @property
+    def max_to_read(self) -> int | None:
+        """How many bytes it would read now, all limits together (``bufferevent_get_max_to_read``). None: no limit."""
+        return self._max_to(0)
+
+    @property
+    def max_to_write(self) -> int | None:
+        """How many bytes it would write now, all limits together (``bufferevent_get_max_to_write``). None: no limit."""
+        return self._max_to(1)
+
+    def _max_to(self, is_write: int) -> int | None:
+        out = ffi.new("long long *")
+        check(lib.pev_bev_get_max_to(self._h, is_write, out), self)
+        return None if out[0] == _NO_LIMIT else int(out[0])
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def base(self) -> EventBase:
+        """The base (``bufferevent_get_base``)."""
+        return self._base
+
+    @property
+    def underlying(self) -> BufferEvent | None:
+        """The bufferevent below, for filters and TLS (``bufferevent_get_underlying``)."""
+        return None
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, -1 if there is none (``bufferevent_getfd``)."""
+        fd = lib.pev_bev_get_fd(self._h)
+        return -1 if fd == -errno.EBADF else check(fd, self)
+
+    @property
+    def options(self) -> Option:
+        """What it was made with."""
+        return Option(self._options)
+
+    # ------------------------------------------------------------ the end
+
+    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Close it (``bufferevent_free``). Idempotent; allowed in every callback. No callback comes after it.
+
+        What was written goes out first: the loop goes on sending, for so long at most. With nothing left to send the
+        descriptor is closed when this returns.
+
+        Args:
+            timeout: Seconds from 0 to 1e9. 0: drop what is left, as bufferevent_free does.
+
+        Raises:
+            BufferError: Memoryviews of its buffers still exist.
+            RuntimeError: Another thread is running the loop.
+        """
+        if self._closed:
+            return
+        lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        self._closed = True
+        self._on_read = self._on_write = self._on_event = None
+        self._input = self._output = None
+        if lingers:
+            self._base._armed[self._id] = self._ready
+        else:
+            self._base._armed.pop(self._id, None)
+
+    def abort(self) -> None:
+        """Close it at once and drop what is left to send."""
+        if self._closed:
+            lib.pev_bev_close(self._h, 0)
+        self.close(timeout=0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it, or its base, is closed."""
+        return self._closed or bool(lib.pev_bev_check(self._h) == -lib.PEV_ECLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _state(self) -> str:
+        code = lib.pev_bev_check(self._h)
+        if code == -lib.PEV_EFORKED:
+            return "of the parent process"
+        if code == -lib.PEV_ETHREAD:
+            return "in another thread"
+        if self.closed:
+            return "closed"
+        ended = lib.pev_bev_ended(self._h)
+        return "failed" if ended & What.ERROR else "at EOF" if ended & What.EOF else self._going()
+
+    def _going(self) -> str:
+        return "connecting" if lib.pev_bev_connecting(self._h) else "open"
+
+    def __repr__(self) -> str:
+        state = self._state()
+        if lib.pev_bev_check(self._h) < 0:
+            return f"<{type(self).__name__} {state}>"
+        fd = lib.pev_bev_get_fd(self._h)
+        number = f" fd {fd}," if fd >= 0 else ""
+        waiting = f"{lib.pev_bev_input_length(self._h)} in, {lib.pev_bev_output_length(self._h)} out"
+        return f"<{type(self).__name__}{number} {state}, {waiting}>"
+
+    def __del__(
+        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
+    ) -> None:
+        if _exiting():
+            return
+        with contextlib.suppress(AttributeError):
+            handle = object.__getattribute__(self, "_h")
+            self._input = self._output = None
+            if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            lib.pev_bev_drop(handle)
+
+
+def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:
+    """Say that this kind can't do it."""
+    raise TypeError(f"a {type(bev).__name__} can't {what}")

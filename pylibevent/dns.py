@@ -1,0 +1,407 @@
+"""event2/dns.h: DNSBase, what connecting by host name needs, and the questions it answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import weakref
+from collections.abc import Callable
+from enum import IntFlag
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from ._handle import Handle, next_id
+from ._libevent import ffi, lib
+from .addresses import Address, from_c, parse_address, to_c
+from .bufferevent.socket import SocketBufferEvent
+from .errors import ClosedError, DNSError, check, check_callable, check_flags, check_int, check_pointer
+
+if TYPE_CHECKING:
+    from .event import EventBase
+
+DNSCallback: TypeAlias = "Callable[[DNSRequest], object]"
+
+_MOST_NAME = 255
+_RESOLV_CONF = ("", "can't be opened", "can't be looked at", "is too large", "no memory", "ended early", "names no server")
+_EVDNS_TO_GAI = {  # what evdns says, in getaddrinfo's terms
+    1: socket.EAI_FAIL,
+    2: socket.EAI_AGAIN,
+    3: socket.EAI_NONAME,
+    4: socket.EAI_FAIL,
+    5: socket.EAI_FAIL,
+    65: socket.EAI_FAIL,
+    67: socket.EAI_AGAIN,
+    70: socket.EAI_NODATA,
+}
+_CANCELLED = -101  # EVUTIL_EAI_CANCEL, which the system's getaddrinfo doesn't have
+
+
+class DNSOption(IntFlag):
+    """Which parts of a resolv.conf to use (``DNS_OPTION_*``)."""
+
+    SEARCH = lib.DNS_OPTION_SEARCH
+    NAMESERVERS = lib.DNS_OPTION_NAMESERVERS
+    MISC = lib.DNS_OPTION_MISC
+    HOSTSFILE = lib.DNS_OPTION_HOSTSFILE
+
+
+class DNSRequest(Handle):
+    """A question to a DNSBase, under way or answered; made by its methods."""
+
+    __slots__ = ("_base", "_callback", "_cancelled", "_dns", "_id", "_port", "question")
+
+    def __init__(self) -> None:
+        raise TypeError("a DNSRequest isn't made itself: a DNSBase makes it")
+
+    @classmethod
+    def _made(cls, dns: DNSBase, handle: Any, number: int, question: str, port: int, callback: DNSCallback) -> Self:
+        self = cls.__new__(cls)
+        self._h = handle
+        self._dns = dns
+        self._base = dns.base
+        self._id = number
+        self._port = port
+        self._callback = callback
+        self._cancelled = False
+        self.question = question
+        self._base._armed[number] = self._ready
+        return self
+
+    def _ready(self, what: int, detail: int) -> None:
+        self._base._armed.pop(self._id, None)
+        if not self._cancelled:
+            self._callback(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer, or will be none."""
+        return self._result()[0] is not None
+
+    def _result(self) -> tuple[int | None, bool]:
+        is_gai = ffi.new("int *")
+        code = lib.pev_dns_request_result(self._h, is_gai)
+        return (None if code < 0 else code), bool(is_gai[0])
+
+    @property
+    def error(self) -> DNSError | None:
+        """Why there is no answer; None if there is one, or none yet."""
+        code, is_gai = self._result()
+        if not code:
+            return None
+        if is_gai:
+            text = ffi.string(lib.pev_dns_gai_text(-code)).decode()
+            return DNSError(-code, f"{self.question}: {text}")
+        text = ffi.string(lib.pev_dns_error_text(code)).decode()
+        return DNSError(_EVDNS_TO_GAI.get(code, _CANCELLED), f"{self.question}: {text}")
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The addresses that answer it: for getaddrinfo() socket addresses, else numeric hosts."""
+        found = []
+        for i in range(lib.pev_dns_request_count(self._h)):
+            address = lib.pev_dns_request_address(self._h, i)
+            if address:
+                found.append(from_c(address) if self._port >= 0 else from_c(address)[0])
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """The names that answer resolve_reverse()."""
+        found = (lib.pev_dns_request_name(self._h, i) for i in range(lib.pev_dns_request_count(self._h)))
+        return [ffi.string(name).decode(errors="replace") for name in found if name]
+
+    @property
+    def ttl(self) -> int:
+        """For how many seconds the answer is good; 0 for getaddrinfo()."""
+        return int(lib.pev_dns_request_ttl(self._h))
+
+    def cancel(self) -> None:
+        """Don't call back any more (``evdns_cancel_request``, ``evdns_getaddrinfo_cancel``). Idempotent."""
+        self._cancelled = True
+        code = lib.pev_dns_request_cancel(self._h)
+        if code != -lib.PEV_ECLOSED:
+            check(code, self)
+
+    def __repr__(self) -> str:
+        code, _ = self._result()
+        state = "cancelled" if self._cancelled else "under way" if code is None else "answered" if code == 0 else "failed"
+        return f"<DNSRequest {self.question}, {state}>"
+
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _exiting():
+            with contextlib.suppress(AttributeError):
+                lib.pev_dns_request_drop(object.__getattribute__(self, "_h"))
+
+
+class DNSBase(Handle):
+    """Resolves names without blocking (``evdns_base``).
+
+    Args:
+        base: The base on whose loop it works.
+        system: Use the name servers, search list and options of /etc/resolv.conf, and /etc/hosts. False: none, until they
+            are added.
+        keep_running: While there is no question under way, it keeps the loop running too.
+
+    Raises:
+        Error: /etc/resolv.conf can't be read.
+    """
+
+    __slots__ = ("_base", "_closed", "_id")
+
+    def __init__(self, base: EventBase, *, system: bool = True, keep_running: bool = False) -> None:
+        flags = 0 if keep_running else lib.EVDNS_BASE_DISABLE_WHEN_INACTIVE
+        flags |= lib.EVDNS_BASE_INITIALIZE_NAMESERVERS if system else 0
+        self._base = base
+        self._id = next_id()
+        self._closed = False
+        self._adopt(check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase"))
+
+    @property
+    def base(self) -> EventBase:
+        """The base."""
+        return self._base
+
+    # ------------------------------------------------------------ questions
+
+    def getaddrinfo(
+        self,
+        host: str,
+        port: int,
+        callback: DNSCallback,
+        *,
+        family: int = socket.AF_UNSPEC,
+        numeric: bool = False,
+    ) -> DNSRequest:
+        """Ask for the socket addresses of a stream service, by /etc/hosts and DNS (``evdns_getaddrinfo``).
+
+        Args:
+            host: A name, or a numeric address, which is answered without asking.
+            port: From 0 to 65535.
+            callback: Called as ``callback(request)`` by the loop.
+            family: AF_INET, AF_INET6, or AF_UNSPEC for both.
+            numeric: Don't ask: the host must be numeric.
+        """
+        name = _check_name(host, "host")
+        check_int(port, "port", 0, 65535)
+        number = self._new(callback)
+        handle = lib.pev_dns_getaddrinfo(self._h, name, port, family, numeric, number)
+        return DNSRequest._made(self, check_pointer(handle, self), number, host, port, callback)
+
+    def resolve_ipv4(self, name: str, callback: DNSCallback, *, search: bool = True) -> DNSRequest:
+        """Ask for A records (``evdns_base_resolve_ipv4``).
+
+        Args:
+            name: The name.
+            callback: Called as ``callback(request)`` by the loop.
+            search: Try the domains of the search list too.
+        """
+        return self._resolve(name, socket.AF_INET, callback, search)
+
+    def resolve_ipv6(self, name: str, callback: DNSCallback, *, search: bool = True) -> DNSRequest:
+        """Ask for AAAA records (``evdns_base_resolve_ipv6``). As resolve_ipv4()."""
+        return self._resolve(name, socket.AF_INET6, callback, search)
+
+    def _resolve(self, name: str, family: int, callback: DNSCallback, search: bool) -> DNSRequest:
+        raw = _check_name(name, "name")
+        number = self._new(callback)
+        flags = 0 if search else lib.DNS_QUERY_NO_SEARCH
+        handle = lib.pev_dns_resolve(self._h, raw, family, flags, number)
+        return DNSRequest._made(self, check_pointer(handle, self), number, name, -1, callback)
+
+    def resolve_reverse(self, host: str, callback: DNSCallback) -> DNSRequest:
+        """Ask for the names of a numeric host (``evdns_base_resolve_reverse``, ``evdns_base_resolve_reverse_ipv6``).
+
+        Args:
+            host: An IPv4 or IPv6 address.
+            callback: Called as ``callback(request)`` by the loop.
+        """
+        address = to_c((host, 0))
+        number = self._new(callback)
+        handle = lib.pev_dns_reverse(self._h, address, 0, number)
+        return DNSRequest._made(self, check_pointer(handle, self), number, host, -1, callback)
+
+    def _new(self, callback: DNSCallback) -> int:
+        check_callable(callback, "callback")
+        if callback is None:
+            raise TypeError("callback must be callable, not None")
+        return next_id()
+
+    # ------------------------------------------------------------ name servers
+
+    def add_nameserver(self, address: Address | str) -> None:
+        """Ask this server too (``evdns_base_nameserver_add``, ``_ip_add``, ``_sockaddr_add``).
+
+        Args:
+            address: ``(host, port)``, or text as parse_address() takes it; port 0 or none is 53.
+        """
+        parts: Any = parse_address(address) if isinstance(address, str) else address
+        if not isinstance(parts, tuple):
+            raise TypeError(f"address must be a tuple (host, port) or a str, not {type(address).__name__}")
+        parts = (parts[0], parts[1] or 53, *parts[2:])
+        check(lib.pev_dns_add_nameserver(self._h, to_c(parts)), f"the name server {address!r}")
+
+    @property
+    def nameservers(self) -> list[Any]:
+        """The servers that are asked (``evdns_base_count_nameservers``, ``evdns_base_get_nameserver_addr``)."""
+        out = ffi.new("struct pev_address *")
+        found = []
+        for i in range(check(lib.pev_dns_count_nameservers(self._h), self)):
+            if lib.pev_dns_get_nameserver(self._h, i, out) == 0:
+                found.append(from_c(out))
+        return found
+
+    def clear_nameservers(self) -> None:
+        """Forget all servers and suspend what is under way (``evdns_base_clear_nameservers_and_suspend``)."""
+        check(lib.pev_dns_clear_nameservers(self._h), self)
+
+    def resume(self) -> None:
+        """Go on with what clear_nameservers() suspended (``evdns_base_resume``)."""
+        check(lib.pev_dns_resume(self._h), self)
+
+    # ------------------------------------------------------------ settings
+
+    def set_option(self, name: str, value: str | float) -> None:
+        """Set an option of resolv.conf's, or one of evdns's own (``evdns_base_set_option``).
+
+        Args:
+            name: ``ndots``, ``timeout`` (seconds), ``attempts``, ``max-timeouts``, ``max-inflight``, ``randomize-case``,
+                ``bind-to``, ``initial-probe-timeout``, ``getaddrinfo-allow-skew``, ``so-rcvbuf``, ``so-sndbuf``.
+            value: Its value.
+
+        Raises:
+            ValueError: There is no such option, or it doesn't take the value.
+        """
+        if name.rstrip(":") not in _OPTIONS:
+            raise ValueError(f"name must be one of {', '.join(sorted(_OPTIONS))}, not {name!r}")
+        raw = f"{name.rstrip(':')}:".encode()
+        check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
+
+    def parse_resolv_conf(
+        self, path: str | os.PathLike[str] = "/etc/resolv.conf", options: DNSOption = DNSOption(lib.DNS_OPTIONS_ALL)
+    ) -> None:
+        """Take settings from a file (``evdns_base_resolv_conf_parse``).
+
+        Raises:
+            OSError: The file can't be read.
+        """
+        with open(path, "rb"):
+            pass
+        bits = check_flags(options, DNSOption, sum(DNSOption), "options")
+        code = check(lib.pev_dns_parse_resolv_conf(self._h, bits, _no_nul(os.fspath(path), "path")), self)
+        if 0 < code < len(_RESOLV_CONF) - 1:
+            raise OSError(f"{path!r} {_RESOLV_CONF[code]}")
+
+    def load_hosts(self, path: str | os.PathLike[str] = "/etc/hosts") -> None:
+        """Take names from a hosts file (``evdns_base_load_hosts``).
+
+        Raises:
+            OSError: The file can't be read.
+        """
+        with open(path, "rb"):
+            pass
+        check(lib.pev_dns_load_hosts(self._h, _no_nul(os.fspath(path), "path")), f"the hosts file {path!r}")
+
+    def clear_hosts(self) -> None:
+        """Forget all names from hosts files (``evdns_base_clear_host_addresses``)."""
+        check(lib.pev_dns_clear_hosts(self._h), self)
+
+    def set_search(self, domains: list[str] | tuple[str, ...], *, ndots: int = 1) -> None:
+        """The domains to try (``evdns_base_search_clear``, ``evdns_base_search_add``, ``evdns_base_search_ndots_set``).
+
+        Args:
+            domains: In their order.
+            ndots: A name with so many dots is tried as it is first, from 0 to 15.
+        """
+        ndots = check_int(ndots, "ndots", 0, 15)
+        names = [_check_name(domain, "domain") for domain in domains]
+        check(lib.pev_dns_search_clear(self._h), self)
+        for name in reversed(names):  # evdns puts each before the others
+            check(lib.pev_dns_search_add(self._h, name), self)
+        check(lib.pev_dns_search_ndots(self._h, ndots), self)
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Cancel what is under way and close (``evdns_base_free``). Idempotent. No callback comes after it."""
+        check(lib.pev_dns_close(self._h), self)
+        self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether it, or its base, is closed."""
+        return bool(lib.pev_dns_check(self._h) == -lib.PEV_ECLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        code = lib.pev_dns_check(self._h)
+        if code < 0:
+            return f"<DNSBase {'closed' if code == -lib.PEV_ECLOSED else 'not usable here'}>"
+        return f"<DNSBase {len(self.nameservers)} name servers>"
+
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _exiting():
+            with contextlib.suppress(AttributeError):
+                lib.pev_dns_drop(object.__getattribute__(self, "_h"))
+
+
+_OPTIONS = {
+    "ndots",
+    "timeout",
+    "attempts",
+    "max-timeouts",
+    "max-inflight",
+    "randomize-case",
+    "bind-to",
+    "initial-probe-timeout",
+    "getaddrinfo-allow-skew",
+    "so-rcvbuf",
+    "so-sndbuf",
+}
+
+
+def _no_nul(text: str, name: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}")
+    if "\0" in text:
+        raise ValueError(f"{name} must not contain a zero character: {text!r}")
+    return os.fsencode(text)
+
+
+def _check_name(name: str, what: str) -> bytes:
+    """A host name as DNS takes it: IDNA, no longer than it can be."""
+    raw = _no_nul(name, what)
+    if not name.isascii():
+        try:
+            raw = name.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"{what} isn't a host name: {name!r}: {error}") from None
+    if not 0 < len(raw) <= _MOST_NAME:
+        raise ValueError(f"{what} must be 1 to {_MOST_NAME} bytes long, not {len(raw)}")
+    return raw
+
+
+_defaults: weakref.WeakKeyDictionary[EventBase, DNSBase] = weakref.WeakKeyDictionary()
+
+
+def default_dns(base: EventBase) -> DNSBase:
+    """The DNSBase that a base keeps for those who give none."""
+    dns = _defaults.get(base)
+    if dns is None or dns.closed:
+        if base.closed:
+            raise ClosedError(f"{base!r} is closed")
+        dns = _defaults[base] = DNSBase(base)
+    return dns
+
+
+SocketBufferEvent.resolver_of = default_dns
+
+__all__ = ["DNSBase", "DNSOption", "DNSRequest"]

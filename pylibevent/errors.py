@@ -1,0 +1,209 @@
+"""The exceptions, and the one door through which a code from C becomes one.
+
+C functions return 0 or more, or a negative code: -errno, or one of our own (csrc/event.cdef.h). ``check`` lets the first
+kind through and raises the second. Functions that return a pointer go through ``check_pointer``.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from ._libevent import ffi, lib
+from ._library import drain_log
+
+MAX_SECONDS = 1e9
+
+
+class Error(Exception):
+    """Whatever goes wrong in pylibevent and isn't an error of the operating system or a wrong argument."""
+
+
+class ClosedError(Error):
+    """The object was closed before."""
+
+
+class ForkedError(Error):
+    """A base, or something on it, was used in a forked child before ``EventBase.reinit()``."""
+
+
+class DNSError(Error, socket.gaierror):
+    """A name could not be resolved. ``errno`` is one of ``socket.EAI_*``."""
+
+
+class TLSError(Error, ssl.SSLError):
+    """TLS failed.
+
+    Attributes:
+        library: The part of OpenSSL that said so, such as ``"SSL"``.
+        reason: What it said, such as ``"WRONG_VERSION_NUMBER"``, or None.
+        code: OpenSSL's number for both, 0 if there is none.
+    """
+
+    library: str
+    reason: str
+    code: int = 0
+
+
+class TLSCertificateError(TLSError, ssl.SSLCertVerificationError):
+    """The peer's certificate was refused. ``verify_code`` and ``verify_message`` say why."""
+
+    verify_code: int
+    verify_message: str
+
+
+class TLSEOFError(TLSError, ssl.SSLEOFError):
+    """The peer ended the connection without saying so inside TLS: the data may be cut short by somebody else."""
+
+
+def _tls_parts(code: int) -> tuple[str, str]:
+    library, reason = lib.pev_tls_library(code), lib.pev_tls_reason(code)
+    return (
+        ffi.string(library).decode() if library else "TLS",
+        ffi.string(reason).decode() if reason else f"error {code:#x}",
+    )
+
+
+def _describe(error: TLSError, codes: list[int]) -> None:
+    library, reason = _tls_parts(codes[0]) if codes else ("", "")
+    error.code = codes[0] if codes else 0
+    error.library = library.removesuffix(" routines").upper()
+    error.reason = reason.upper().replace(" ", "_")
+
+
+def tls_error(codes: list[int], *, doing: str = "") -> TLSError:
+    """The exception for what OpenSSL's queue held, oldest first."""
+    texts = [_tls_parts(code)[1] for code in codes]
+    text = "; ".join(dict.fromkeys(texts)) or "TLS failed, and OpenSSL didn't say why"
+    error = TLSError(ssl.SSL_ERROR_SSL, f"{doing}: {text}" if doing else text)
+    _describe(error, codes)
+    return error
+
+
+def tls_certificate_error(verify_code: int, codes: list[int], *, name: str = "") -> TLSCertificateError:
+    """The exception for a peer's certificate that was refused."""
+    message = ffi.string(lib.pev_tls_verify_text(verify_code)).decode()
+    about = f", certificate is not valid for {name!r}" if name and "mismatch" in message else ""
+    error = TLSCertificateError(ssl.SSL_ERROR_SSL, f"certificate verify failed: {message}{about}")
+    _describe(error, codes)
+    error.verify_code, error.verify_message = verify_code, message
+    return error
+
+
+def last_tls_error(doing: str) -> TLSError:
+    """The exception for the call that has just said PEV_ETLS in this thread."""
+    out = ffi.new("unsigned long[]", lib.PEV_TLS_ERRORS)
+    return tls_error([out[i] for i in range(lib.pev_tls_last_errors(out, lib.PEV_TLS_ERRORS))], doing=doing)
+
+
+_OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
+    lib.PEV_ECLOSED: (ClosedError, "{} is closed"),
+    lib.PEV_EFORKED: (ForkedError, "{} belongs to the parent process: call EventBase.reinit() first"),
+    lib.PEV_EFORKEDLOOP: (
+        ForkedError,
+        "{} can't be used in this child: another thread was running its loop when the process forked",
+    ),
+    lib.PEV_ETHREAD: (
+        RuntimeError,
+        "{} is in use by the thread that runs its loop: use EventBase.call_soon_threadsafe(), "
+        "or make the bufferevent with Option.THREADSAFE",
+    ),
+    lib.PEV_ERUNNING: (RuntimeError, "the loop of {} is running already"),
+    lib.PEV_EINPASS: (RuntimeError, "{} can't do that from a callback that libevent is waiting for"),
+    lib.PEV_EPEEKED: (BufferError, "memoryviews of {} still exist"),
+    lib.PEV_EFROZEN: (BufferError, "that end of {} can't be changed"),
+    lib.PEV_ETIME: (ValueError, "{}: a time must be a number of seconds from 0 to 1e9"),
+    lib.PEV_EPENDING: (RuntimeError, "{} can't be changed while events are pending or active"),
+    lib.PEV_EFAILED: (Error, "libevent refused, and gave no reason: {}"),
+    lib.PEV_EEDGE: (ValueError, "{}: edge- and level-triggered events can't be mixed on one descriptor"),
+    lib.PEV_ETLS: (last_tls_error, "{}"),
+    lib.PEV_EKIND: (TypeError, "{} is of a kind that can't do that"),
+    lib.PEV_EFDS: (lambda text: OSError(errno.EMFILE, text), "too few descriptors left for an EventBase"),
+    lib.PEV_ESIGNALS: (RuntimeError, "{}: another base that is running receives this process's signals"),
+    errno.ENOMEM: (MemoryError, "no memory for {}"),
+    errno.ERANGE: (ValueError, "{}: beyond the end of the file"),
+    lib.PEV_EVALUE: (ValueError, "{}: not a value that libevent takes here"),
+}
+
+
+def failure(code: int, subject: object) -> BaseException:
+    """The exception for a code of C's, given as a positive number."""
+    drain_log()
+    if code in _OWN:
+        kind, text = _OWN[code]
+        return kind(text.format(subject if isinstance(subject, str) else repr(subject)))
+    return OSError(code, os.strerror(code))
+
+
+def check(code: int, subject: object) -> int:
+    """Let 0 and more through; raise what a negative code stands for."""
+    if code < 0:
+        raise failure(-code, subject)
+    return code
+
+
+def check_pointer(pointer: Any, subject: object) -> Any:
+    """Let a pointer through; for NULL raise what the code in errno stands for."""
+    if not pointer:
+        raise failure(ffi.errno, subject)
+    return pointer
+
+
+# ---------------------------------------------------------------- checks of arguments
+
+
+def check_callable(value: object, name: str) -> None:
+    """TypeError unless the value can be called, or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
+
+
+def check_int(value: object, name: str, low: int, high: int) -> int:
+    """The value as an int from low to high; TypeError, ValueError otherwise."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    number = int(value.__index__())
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {number}")
+    return number
+
+
+def check_seconds(value: object, name: str, *, positive: bool = False) -> float:
+    """The value as seconds from 0 (or above it) to 1e9; TypeError, ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    seconds = float(value)
+    if math.isnan(seconds) or not 0 <= seconds <= MAX_SECONDS or (positive and seconds == 0):
+        least = "above 0" if positive else "from 0"
+        raise ValueError(f"{name} must be {least} and up to {MAX_SECONDS:.0f} seconds, not {value!r}")
+    return seconds
+
+
+def check_flags(value: object, kind: type[Any], allowed: int, name: str) -> int:
+    """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
+    if value & ~allowed or value < 0:
+        raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
+    return int(value)
+
+
+def check_descriptor(value: object, name: str) -> int:
+    """The descriptor that an int, or an object with fileno(), stands for; TypeError, ValueError otherwise."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a descriptor or have fileno(), not bool")
+    if not isinstance(value, int):
+        fileno = getattr(value, "fileno", None)
+        if fileno is None:
+            raise TypeError(f"{name} must be a descriptor or have fileno(), not {type(value).__name__}")
+        value = fileno()
+        if not isinstance(value, int):
+            raise TypeError(f"{name}.fileno() must return an int, not {type(value).__name__}")
+    if not 0 <= value <= 0x7FFFFFFF:
+        raise ValueError(f"{name} must be an open descriptor, not {value}")
+    return value

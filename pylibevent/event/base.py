@@ -1,0 +1,703 @@
+"""EventBase: the loop, and what stands on it.
+
+One pass (design): C polls, does libevent's I/O and notes what is ready; Python calls the callbacks of what was noted, while
+libevent is not on the stack. ``loop`` is nothing but that, again and again. What makes it safe:
+
+* ``_armed`` holds, by number, what C may note: the base keeps it alive. A number that isn't there any more is passed over.
+* ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it.
+* ``_turn`` says that the loop shall turn: break, exit, continue, or that the base was closed. Callbacks set it.
+* ``_serial`` numbers the passes, so that an event deleted since the pass noted it is known.
+"""
+
+from __future__ import annotations
+
+import collections
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+from .._handle import Handle, next_id
+from .._libevent import ffi, lib
+from .._library import drain_log
+from ..errors import (
+    ForkedError,
+    check,
+    check_callable,
+    check_descriptor,
+    check_flags,
+    check_int,
+    check_pointer,
+    check_seconds,
+    failure,
+)
+from ..flags import CountFlag, EventFlag, Feature, LoopFlag
+from .config import EventConfig
+from .event import CommonTimeout, Event, EventCallback
+from .interrupt import Interrupt, in_main_thread
+
+_BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
+_AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it is
+
+_ENTRY = struct.Struct("=QIi")  # struct pev_ready
+_COUNT = 0xFFFF
+_ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
+
+Entry = tuple[int, int, int]
+
+
+class LoopStatistics(NamedTuple):
+    """What a base's loop has done so far."""
+
+    passes: int
+    """How often it crossed into C."""
+    polls: int
+    """How often libevent polled; C stays in for passes in which there is nothing to call."""
+    noted: int
+    """How many things were handed to Python."""
+    cut_short: int
+    """How many passes ended because enough was gathered: many entries, or many bytes."""
+
+
+class EventInfo(NamedTuple):
+    """An event as ``EventBase.events()`` sees it."""
+
+    event: Event | None
+    """The Event, or None for one that a bufferevent or a listener, or libevent itself, made."""
+    fd: int
+    flags: EventFlag
+    pending: EventFlag
+    priority: int
+    timeout: float | None
+    """Seconds until it times out, or None."""
+    internal: bool
+    """Made by libevent or by the base for its own ends."""
+
+
+class EventBase(Handle):
+    """A loop, and the events, bufferevents and listeners on it (``event_base``).
+
+    A base keeps what is armed on it alive: an event that is added, a listener, a bufferevent with a callback. Closing it
+    closes them all. A base is used by one thread at a time, but for ``call_soon_threadsafe``, ``loopbreak``, ``loopexit``,
+    ``loopcontinue`` and all methods of events.
+
+    Args:
+        config: What it shall be like. None: the best method that there is.
+        priorities: How many priorities its events have, from 1 to 255.
+
+    Raises:
+        Error: No method of libevent's fits the config.
+        OSError: EMFILE: too few descriptors are left.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_current",
+        "_due",
+        "_got",
+        "_interrupt",
+        "_limits",
+        "_on_exception",
+        "_passed",
+        "_priorities",
+        "_running",
+        "_serial",
+        "_soon",
+        "_taken",
+        "_turn",
+        "_uncached",
+        "_view",
+    )
+
+    def __init__(self, config: EventConfig | None = None, *, priorities: int = 1) -> None:
+        if config is None:
+            config = EventConfig()
+        elif not isinstance(config, EventConfig):
+            raise TypeError(f"config must be an EventConfig or None, not {type(config).__name__}")
+        check_int(priorities, "priorities", 1, 255)
+        c_config, _avoid = config._to_c()
+        self._armed: dict[int, Callable[[int, int], None]] = {}
+        self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
+        self._due: Iterator[Entry] | None = None
+        self._turn = self._got = self._serial = 0
+        self._taken = True
+        self._running: Event | None = None
+        self._current: int | None = None
+        self._on_exception: Callable[[BaseException], object] | None = None
+        self._interrupt: Interrupt | None = None
+        self._priorities = 1
+        self._limits = _Limits(config)
+        self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
+        handle = lib.pev_loop_new(c_config)
+        drain_log()
+        self._adopt(check_pointer(handle, f"an EventBase of {config!r}"))
+        self._view = memoryview(ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size))
+        if priorities > 1:
+            self.priorities = priorities
+
+    # ------------------------------------------------------------ the loop
+
+    def dispatch(self) -> bool:
+        """Run the loop until nothing is left to wait for, or something ends it (``event_base_dispatch``).
+
+        Returns:
+            True if nothing was left, False if loopexit or loopbreak ended it.
+
+        Raises:
+            BaseException: Whatever a callback raised; what it left uncalled, the next call goes on with.
+            RuntimeError: The loop is running already, here or in another thread.
+            ClosedError, ForkedError: The base is closed, or the parent process's.
+        """
+        return self.loop()
+
+    def loop(self, flags: LoopFlag = LoopFlag(0)) -> bool:
+        """Run the loop (``event_base_loop``).
+
+        Args:
+            flags: ``ONCE``: wait until something happens, call the callbacks, and return. ``NONBLOCK``: the same without
+                waiting. ``NO_EXIT_ON_EMPTY``: go on when nothing is left to wait for.
+
+        Returns:
+            True if nothing was left to wait for, False otherwise.
+
+        Raises:
+            BaseException: As dispatch().
+        """
+        bits = check_flags(flags, LoopFlag, sum(LoopFlag), "flags")
+        check(lib.pev_loop_enter(self._h), self)
+        try:
+            self._turn &= _EXIT  # as in C: a loopexit before the loop counts, a loopbreak doesn't
+            self._got = 0
+            if bits & LoopFlag.NONBLOCK or not in_main_thread():
+                return self._run(bits)
+            if self._interrupt is None:
+                self._interrupt = Interrupt()
+            with self._interrupt.watching(self._h):
+                return self._run(bits)
+        finally:
+            self._running = None
+            lib.pev_loop_leave(self._h)
+
+    def _run(self, flags: int) -> bool:
+        """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
+        soon = self._soon
+        once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
+        called = passed = False
+        while True:
+            if self._due is not None:
+                called = True
+                self._call_due()
+            if soon and not self._turn & _AT_ONCE:
+                called = True
+                self._call_soon()
+            if self._turn:
+                if self._turn & _CONTINUE:
+                    self._rescan()
+                    continue
+                if not self._turn & _EXIT or passed or self._due is not None:
+                    self._got, self._turn = self._turn, 0
+                    return False
+            if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
+                return False
+            found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn else flags)
+            passed = True
+            if not found & _COUNT and not soon and not self._turn:
+                if found & lib.PEV_PASS_EMPTY:
+                    return True
+                if once and not found & lib.PEV_PASS_INTERRUPTED or flags & LoopFlag.NONBLOCK:
+                    return False
+
+    def _pass(self, flags: int) -> int:
+        """One crossing into C. Sets what is due."""
+        taken, self._taken = self._taken, False
+        found = lib.pev_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags)
+        if found < 0:
+            self._taken = True
+            raise failure(-found, self)
+        self._serial += 1
+        n = found & _COUNT
+        due = _ENTRY.iter_unpack(self._view[: n * _ENTRY.size]) if n else None
+        # No bytecode between these two looks for signals: a batch is taken once, or handed over again.
+        self._due = due
+        self._taken = True
+        if found & lib.PEV_PASS_LOGGED:
+            drain_log()
+        return int(found)
+
+    def _call_due(self) -> None:
+        if self._on_exception is not None or self._priorities > 1 or self._limits.given:
+            self._call_due_carefully()
+            return
+        armed = self._armed.get
+        due = self._due
+        assert due is not None
+        for number, what, detail in due:
+            ready = armed(number)
+            if ready is not None:
+                ready(what, detail)
+                if self._turn & _AT_ONCE:
+                    return
+        self._due = None
+
+    def _call_due_carefully(self) -> None:
+        """The same, with a look at priorities and limits, and errors given to on_exception."""
+        due = self._due
+        assert due is not None
+        self._limits.start()
+        for number, what, detail in due:
+            ready = self._armed.get(number)
+            if ready is None:
+                continue
+            self._current = self._priority_of(ready)
+            try:
+                ready(what, detail)
+            except BaseException as error:
+                self._raised(error)
+            finally:
+                current, self._current = self._current, None
+            if self._limits.reached(current):
+                self._turn |= _CONTINUE
+            if self._turn & _AT_ONCE:
+                return
+        self._due = None
+
+    def _call_soon(self) -> None:
+        """What is queued now; what these callbacks queue waits for the next round."""
+        soon = self._soon
+        for _ in range(len(soon)):
+            if not soon:
+                return  # the base was closed
+            callback, arguments = soon.popleft()
+            try:
+                callback(*arguments)
+            except BaseException as error:
+                self._raised(error)
+            if self._turn & _AT_ONCE:
+                return
+
+    def _raised(self, error: BaseException) -> None:
+        """A callback raised: give it to on_exception, or let it out."""
+        handler = self._on_exception
+        if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        handler(error)
+
+    def _rescan(self) -> None:
+        """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
+        self._turn &= ~_CONTINUE
+        rest = list(self._due or ())
+        self._due = None
+        self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
+        entries = rest + [entry for entry in self._due or () if not _merge(rest, entry)]
+        entries.sort(key=lambda entry: self._priority_of(self._armed.get(entry[0])))
+        self._due = iter(entries) if entries else None
+
+    def _priority_of(self, ready: Callable[[int, int], None] | None) -> int:
+        owner = getattr(ready, "__self__", None)
+        return int(getattr(owner, "priority", 0)) if self._priorities > 1 else 0
+
+    def _urgent(self, priority: int) -> None:
+        """An event was made active: if it is more urgent than what runs, it is next, as in C."""
+        if self._current is not None and 0 <= priority < self._current:
+            self._turn |= _CONTINUE
+
+    def loopexit(self, after: float | None = None) -> None:
+        """End the loop when the pass that is under way is done (``event_base_loopexit``). From any thread.
+
+        Args:
+            after: Seconds from 0 to 1e9 after which to do so. None: at once. Before the loop is started it counts too.
+        """
+        if after is None:
+            self._request_exit()
+        else:
+            self.timer(check_seconds(after, "after"), lambda event, what: self._request_exit())
+
+    def _request_exit(self) -> None:
+        self._turn |= _EXIT
+        check(lib.pev_loop_wake(self._h), self)
+
+    def loopbreak(self) -> None:
+        """End the loop when the callback that is running returns (``event_base_loopbreak``). From any thread.
+
+        What the pass found and was not yet called, the next call of loop() begins with. Without a running loop it does
+        nothing.
+        """
+        check(lib.pev_loop_check(self._h), self)
+        self._turn |= _BREAK
+        check(lib.pev_loop_wake(self._h), self)
+
+    def loopcontinue(self) -> None:
+        """Look for new events when the callback that is running returns (``event_base_loopcontinue``). From any thread.
+
+        What the pass found and was not yet called is called after what is more urgent.
+        """
+        check(lib.pev_loop_check(self._h), self)
+        self._turn |= _CONTINUE
+        check(lib.pev_loop_wake(self._h), self)
+
+    @property
+    def got_exit(self) -> bool:
+        """Whether loopexit ended the last loop (``event_base_got_exit``)."""
+        return bool((self._got | self._turn) & _EXIT)
+
+    @property
+    def got_break(self) -> bool:
+        """Whether loopbreak ended the last loop (``event_base_got_break``)."""
+        return bool((self._got | self._turn) & _BREAK)
+
+    @property
+    def on_exception(self) -> Callable[[BaseException], object] | None:
+        """Called with what a callback raised, instead of letting it out of loop(). KeyboardInterrupt and SystemExit are
+        let out in any case, and so is what this raises. None: all are let out.
+        """
+        return self._on_exception
+
+    @on_exception.setter
+    def on_exception(self, handler: Callable[[BaseException], object] | None) -> None:
+        check_callable(handler, "on_exception")
+        self._on_exception = handler
+
+    # ------------------------------------------------------------ things to call
+
+    def event(
+        self, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
+    ) -> Event:
+        """An event, not added yet (``event_new``). See Event for the arguments and errors."""
+        return Event(self, fd, flags, callback, priority=priority)
+
+    def timer(self, seconds: float, callback: EventCallback, *, persist: bool = False) -> Event:
+        """A timer, running (``evtimer_new``, ``evtimer_add``).
+
+        Args:
+            seconds: From 0 to 1e9; above 0 if it persists.
+            callback: Called as ``callback(event, what)``.
+            persist: Start again each time, from when it was due.
+
+        Returns:
+            The event. ``add()`` starts it again with the same seconds.
+        """
+        seconds = check_seconds(seconds, "seconds", positive=persist)
+        event = Event(self, -1, EventFlag.PERSIST if persist else EventFlag(0), callback)
+        event._seconds = seconds
+        event.add()
+        return event
+
+    def signal(self, signum: int, callback: EventCallback) -> Event:
+        """A signal, watched (``evsignal_new``, ``evsignal_add``).
+
+        While it is added, handlers of ``signal.signal`` for the same signal aren't called. It is persistent, and called
+        once for each time the signal came.
+
+        Args:
+            signum: Such as ``signal.SIGTERM``.
+            callback: Called as ``callback(event, what)``.
+
+        Raises:
+            OSError: The system lets nobody watch it (SIGKILL, SIGSTOP).
+            RuntimeError: Another base that is running receives the signals of this process.
+        """
+        event = Event(self, signum, EventFlag.SIGNAL | EventFlag.PERSIST, callback)
+        event.add()
+        return event
+
+    def once(
+        self, fd: object, flags: EventFlag, callback: EventCallback, timeout: float | None = None
+    ) -> None:
+        """Call once, when something happens or the time is over (``event_base_once``).
+
+        Args:
+            fd: A descriptor, an object with ``fileno()``, or -1.
+            flags: ``READ``, ``WRITE``, ``CLOSED``, ``SIGNAL``, or none of them for a timer.
+            callback: Called as ``callback(event, what)``.
+            timeout: Seconds from 0 to 1e9. None: none; with fd -1: at once.
+        """
+        event = Event(self, fd, EventFlag(flags & ~EventFlag.PERSIST), callback)
+        event.add(0 if timeout is None and event.fd < 0 else timeout)
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Call in the loop's thread, after what this pass found; in the order of the calls.
+
+        Args:
+            callback: What to call.
+            args: With what.
+        """
+        check_callable(callback, "callback")
+        check(lib.pev_loop_check(self._h), self)
+        self._soon.append((callback, args))
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
+        """The same, from any thread: it wakes the loop."""
+        self.call_soon(callback, *args)
+        check(lib.pev_loop_wake(self._h), self)
+
+    def common_timeout(self, seconds: float) -> CommonTimeout:
+        """A length of time for many events, kept in a queue instead of a heap (``event_base_init_common_timeout``).
+
+        Args:
+            seconds: From 0 to 1e9.
+
+        Raises:
+            OSError: ENOSPC: a base has at most 256 of them.
+        """
+        pointer = lib.pev_loop_common_timeout(self._h, check_seconds(seconds, "seconds"))
+        return CommonTimeout(self, seconds, check_pointer(pointer, self))
+
+    def active_by_fd(self, fd: object, flags: EventFlag) -> None:
+        """Let all events of a descriptor fire that wait for any of these (``event_base_active_by_fd``)."""
+        bits = check_flags(flags, EventFlag, EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED | EventFlag.TIMEOUT, "flags")
+        check(lib.pev_loop_active_by_fd(self._h, check_descriptor(fd, "fd"), bits), self)
+
+    def active_by_signal(self, signum: int) -> None:
+        """Let all events of a signal fire (``event_base_active_by_signal``)."""
+        check(lib.pev_loop_active_by_signal(self._h, check_int(signum, "signum", 1, 64)), self)
+
+    # ------------------------------------------------------------ time
+
+    def now(self) -> float:
+        """The time, as ``time.time()`` counts (``event_base_gettimeofday_cached``).
+
+        In callbacks of the loop it is the time at which the pass found something, the same for all of them, unless the
+        base was made with NO_CACHE_TIME.
+        """
+        out = ffi.new("double *")
+        cached = self._due is not None and not self._uncached
+        check(lib.pev_loop_now(self._h, cached, out), self)
+        return float(out[0])
+
+    def update_now(self) -> None:
+        """Take the time anew for now() (``event_base_update_cache_time``)."""
+        check(lib.pev_loop_update_now(self._h), self)
+
+    def monotonic(self) -> float:
+        """The clock by which timers run, in seconds (``event_gettime_monotonic``)."""
+        out = ffi.new("double *")
+        check(lib.pev_loop_monotonic(self._h, out), self)
+        return float(out[0])
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def method(self) -> str:
+        """How it waits: ``"epoll"``, ``"poll"``, ``"select"`` (``event_base_get_method``)."""
+        check(lib.pev_loop_check(self._h), self)
+        return str(ffi.string(lib.pev_loop_method(self._h)).decode())
+
+    @property
+    def features(self) -> Feature:
+        """What that can do (``event_base_get_features``)."""
+        return Feature(check(lib.pev_loop_features(self._h), self))
+
+    @property
+    def priorities(self) -> int:
+        """How many priorities there are, 0 the most urgent (``event_base_get_npriorities``, ``event_base_priority_init``).
+
+        It can be set, from 1 to 255, while nothing was made on the base.
+        """
+        return check(lib.pev_loop_priorities(self._h), self)
+
+    @priorities.setter
+    def priorities(self, n: int) -> None:
+        check(lib.pev_loop_set_priorities(self._h, check_int(n, "priorities", 1, 255)), self)
+        self._priorities = n
+
+    @property
+    def num_events(self) -> int:
+        """How many events are added or active: 0 means that the loop would end (``event_base_get_num_events``)."""
+        return self.count_events(CountFlag.ADDED)
+
+    def count_events(self, kinds: CountFlag = _ALL_COUNTS) -> int:
+        """How many events there are, as libevent counts (``event_base_get_num_events``).
+
+        Args:
+            kinds: ``ADDED``: one for each queue an event is in. ``ACTIVE``: fired and not called in C yet. ``VIRTUAL``.
+        """
+        bits = check_flags(kinds, CountFlag, _ALL_COUNTS, "kinds")
+        return check(lib.pev_loop_count(self._h, bits), self)
+
+    def max_events(self, kinds: CountFlag = _ALL_COUNTS, *, clear: bool = False) -> int:
+        """The most there have been, as libevent counts (``event_base_get_max_events``).
+
+        Args:
+            kinds: As for count_events().
+            clear: Start counting anew.
+        """
+        bits = check_flags(kinds, CountFlag, _ALL_COUNTS, "kinds")
+        return check(lib.pev_loop_max(self._h, bits, bool(clear)), self)
+
+    @property
+    def running_event(self) -> Event | None:
+        """The event whose callback is running (``event_base_get_running_event``)."""
+        return self._running
+
+    @property
+    def statistics(self) -> LoopStatistics:
+        """What the loop has done so far."""
+        out = ffi.new("struct pev_statistics *")
+        lib.pev_loop_statistics(self._h, out)
+        return LoopStatistics(out.passes, out.polls, out.noted, out.cut_short)
+
+    def events(self) -> list[EventInfo]:
+        """All events that are added or active (``event_base_foreach_event``)."""
+        room = 16
+        while True:
+            out = ffi.new("struct pev_event_info[]", room)
+            n = check(lib.pev_loop_events(self._h, out, room), self)
+            if n <= room:
+                return [self._info(out[i]) for i in range(n)]
+            room = n + 16
+
+    def _info(self, info: Any) -> EventInfo:
+        owner = getattr(self._armed.get(info.id), "__self__", None)
+        return EventInfo(
+            owner if isinstance(owner, Event) else None,
+            info.fd,
+            EventFlag(info.events),
+            EventFlag(info.pending),
+            info.priority,
+            None if info.timeout < 0 else info.timeout,
+            bool(info.internal),
+        )
+
+    def foreach(self, callback: Callable[[EventInfo], object]) -> object:
+        """Call for each event, until a call returns something true (``event_base_foreach_event``).
+
+        The callback may do anything to the base: it sees the events as they were when this was called.
+
+        Returns:
+            What the last call returned, or None if there was none.
+        """
+        check_callable(callback, "callback")
+        result: object = None
+        for info in self.events():
+            result = callback(info)
+            if result:
+                break
+        return result
+
+    def dump(self, file: IO[str] | None = None) -> str:
+        """All events as text, for a person to read (``event_base_dump_events``).
+
+        Args:
+            file: Where to write it too.
+        """
+        out = ffi.new("char **")
+        check(lib.pev_loop_dump(self._h, out), self)
+        try:
+            text = str(ffi.string(out[0]).decode(errors="replace"))
+        finally:
+            lib.pev_free(out[0])
+        if file is not None:
+            file.write(text)
+        return text
+
+    # ------------------------------------------------------------ fork and the end
+
+    def reinit(self) -> None:
+        """Make the base usable in a forked child (``event_reinit``).
+
+        Until then everything on it raises ForkedError there.
+
+        Raises:
+            ForkedError: Another thread was running the loop when the process forked.
+            OSError: EMFILE: too few descriptors are left.
+        """
+        forked = lib.pev_loop_check(self._h) == -lib.PEV_EFORKED
+        check(lib.pev_loop_reinit(self._h), self)
+        if forked and self._interrupt is not None:
+            self._interrupt.close()  # it is the parent's too
+            self._interrupt = None
+
+    def close(self) -> None:
+        """Close what stands on the base, then the base (``event_base_free``). Idempotent; allowed in its own callbacks.
+
+        What bufferevents had not sent yet is lost; what is due isn't called any more.
+
+        Raises:
+            BufferError: Memoryviews of a bufferevent's buffers still exist.
+            RuntimeError: Another thread is running the loop, or libevent is waiting for the callback that calls this.
+        """
+        check(lib.pev_loop_close(self._h), self)
+        self._turn |= _CLOSED
+        self._due = None
+        self._soon.clear()
+        self._armed.clear()
+        if self._interrupt is not None:
+            self._interrupt.close()
+            self._interrupt = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return bool(lib.pev_loop_check(self._h) == -lib.PEV_ECLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        code = lib.pev_loop_check(self._h)
+        if code < 0:
+            return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
+        return f"<EventBase {self.method}, {self.num_events} events, {len(self._armed)} armed>"
+
+    def __del__(
+        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
+    ) -> None:
+        try:
+            handle = object.__getattribute__(self, "_h")
+        except AttributeError:
+            return
+        if _exiting():
+            return
+        if not self.closed and lib.pev_loop_check(handle) == 0:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self.close()
+        lib.pev_loop_free(handle)
+
+
+def _merge(rest: list[Entry], new: Entry) -> bool:
+    """Put what happened again to something that is still due into its entry."""
+    for i, (number, what, detail) in enumerate(rest):
+        if number == new[0]:
+            rest[i] = (number, what | new[1], new[2] or detail)
+            return True
+    return False
+
+
+class _Limits:
+    """The dispatch limits of a config, as libevent keeps them for its own callbacks."""
+
+    __slots__ = ("_called", "_clock", "_deadline", "_max_calls", "_max_seconds", "_min_priority", "given")
+
+    def __init__(self, config: EventConfig) -> None:
+        import time
+
+        self._clock = time.monotonic
+        self._max_seconds = config.max_interval
+        self._max_calls = config.max_callbacks
+        self._min_priority = config.min_priority
+        self.given = self._max_seconds is not None or self._max_calls is not None
+        self.start()
+
+    def start(self) -> None:
+        """A batch begins."""
+        self._called = 0
+        self._deadline = self._clock() + self._max_seconds if self._max_seconds is not None else None
+
+    def reached(self, priority: int | None) -> bool:
+        """A callback of this priority is done: is it time to look for more urgent ones?"""
+        if not self.given or priority is None or priority < self._min_priority:
+            return False
+        self._called += 1
+        if self._max_calls is not None and self._called >= self._max_calls:
+            return True
+        return self._deadline is not None and self._clock() >= self._deadline
+
+
+__all__ = ["EventBase", "EventInfo", "ForkedError", "LoopStatistics", "next_id"]

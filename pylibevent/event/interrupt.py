@@ -1,0 +1,75 @@
+"""Ctrl-C while the loop sleeps in C.
+
+Python's handlers of signals run in the main thread, between two of its instructions; asleep in C it has none. So while a
+loop runs in the main thread, the interpreter writes the number of each signal to a descriptor (signal.set_wakeup_fd) that
+the pass watches: the pass returns, and the handlers run.
+
+An owner of that descriptor before us is left alone. If it is another of our loops, further out on the stack, its descriptor
+wakes this one too; if it is somebody else's, this loop comes back to Python every tenth of a second instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .._libevent import lib
+from ..errors import check
+
+BEAT = 0.1
+
+_stack: list[Interrupt] = []  # the loops that run in the main thread, the innermost last
+
+
+class Interrupt:
+    """The wake-up descriptor of one base."""
+
+    __slots__ = ("_read", "_write")
+
+    def __init__(self) -> None:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._read.close()
+        self._write.close()
+
+    @contextlib.contextmanager
+    def watching(self, handle: Any) -> Iterator[None]:
+        """Signals end the passes of this loop, as long as the block runs."""
+        before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        owned = before == -1
+        if not owned:
+            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        outer = next((i for i in reversed(_stack) if i._write.fileno() == before), None)
+        watched = self if owned else outer
+        _stack.append(self)
+        try:
+            if watched is not None:
+                check(lib.pev_loop_watch(handle, watched._read.fileno()), "the wake-up descriptor")
+            else:
+                check(lib.pev_loop_beat(handle, BEAT), "the loop")
+            yield
+        finally:
+            _stack.remove(self)
+            lib.pev_loop_watch(handle, -1)
+            lib.pev_loop_beat(handle, 0)
+            if owned:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """No owner again, unless somebody else has taken it meanwhile."""
+        now = signal.set_wakeup_fd(-1)
+        if now not in (-1, self._write.fileno()):
+            signal.set_wakeup_fd(now)
+
+
+def in_main_thread() -> bool:
+    """Whether this thread is the one that runs Python's signal handlers."""
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,109 @@
+"""libevent's flag words and enums, under Python names."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+from ._libevent import lib
+
+
+class EventFlag(IntFlag):
+    """What an event waits for, and what happened (``EV_*``)."""
+
+    TIMEOUT = lib.EV_TIMEOUT
+    READ = lib.EV_READ
+    WRITE = lib.EV_WRITE
+    SIGNAL = lib.EV_SIGNAL
+    PERSIST = lib.EV_PERSIST
+    ET = lib.EV_ET
+    CLOSED = lib.EV_CLOSED
+
+
+class LoopFlag(IntFlag):
+    """How EventBase.loop() runs (``EVLOOP_*``)."""
+
+    ONCE = lib.EVLOOP_ONCE
+    NONBLOCK = lib.EVLOOP_NONBLOCK
+    NO_EXIT_ON_EMPTY = lib.EVLOOP_NO_EXIT_ON_EMPTY
+
+
+class Feature(IntFlag):
+    """What a way of waiting can do (``EV_FEATURE_*``)."""
+
+    ET = lib.EV_FEATURE_ET
+    O1 = lib.EV_FEATURE_O1
+    FDS = lib.EV_FEATURE_FDS
+    EARLY_CLOSE = lib.EV_FEATURE_EARLY_CLOSE
+
+
+class BaseFlag(IntFlag):
+    """How an EventBase works (``EVENT_BASE_FLAG_*``)."""
+
+    IGNORE_ENV = lib.EVENT_BASE_FLAG_IGNORE_ENV
+    NO_CACHE_TIME = lib.EVENT_BASE_FLAG_NO_CACHE_TIME
+    EPOLL_USE_CHANGELIST = lib.EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST
+    PRECISE_TIMER = lib.EVENT_BASE_FLAG_PRECISE_TIMER
+
+
+class CountFlag(IntFlag):
+    """Which events EventBase.count_events() counts (``EVENT_BASE_COUNT_*``)."""
+
+    ACTIVE = lib.EVENT_BASE_COUNT_ACTIVE
+    VIRTUAL = lib.EVENT_BASE_COUNT_VIRTUAL
+    ADDED = lib.EVENT_BASE_COUNT_ADDED
+
+
+class What(IntFlag):
+    """What happened to a bufferevent (``BEV_EVENT_*``)."""
+
+    READING = lib.BEV_EVENT_READING
+    WRITING = lib.BEV_EVENT_WRITING
+    EOF = lib.BEV_EVENT_EOF
+    ERROR = lib.BEV_EVENT_ERROR
+    TIMEOUT = lib.BEV_EVENT_TIMEOUT
+    CONNECTED = lib.BEV_EVENT_CONNECTED
+
+
+class Option(IntFlag):
+    """How a bufferevent works (``BEV_OPT_*``).
+
+    CLOSE_ON_FREE: closing the bufferevent closes its descriptor, or the bufferevent below. THREADSAFE: it has a lock, and
+    other threads may use it while the loop runs. DEFER_CALLBACKS: libevent's own callbacks run in a later step of the
+    pass; Python's run after the pass in any case. UNLOCK_CALLBACKS: accepted beside DEFER_CALLBACKS; Python's callbacks
+    never run under a lock.
+    """
+
+    CLOSE_ON_FREE = lib.BEV_OPT_CLOSE_ON_FREE
+    THREADSAFE = lib.BEV_OPT_THREADSAFE
+    DEFER_CALLBACKS = lib.BEV_OPT_DEFER_CALLBACKS
+    UNLOCK_CALLBACKS = lib.BEV_OPT_UNLOCK_CALLBACKS
+
+
+class FlushMode(IntEnum):
+    """How BufferEvent.flush() flushes (``enum bufferevent_flush_mode``)."""
+
+    NORMAL = lib.BEV_NORMAL
+    FLUSH = lib.BEV_FLUSH
+    FINISHED = lib.BEV_FINISHED
+
+
+class FilterResult(IntEnum):
+    """What a filter answers (``enum bufferevent_filter_result``)."""
+
+    OK = lib.BEV_OK
+    NEED_MORE = lib.BEV_NEED_MORE
+    ERROR = lib.BEV_ERROR
+
+
+class EOLStyle(IntEnum):
+    """What ends a line (``enum evbuffer_eol_style``).
+
+    ANY: any run of CR and LF, blank lines with it. CRLF: LF, with a CR before it or not. CRLF_STRICT: CR LF. LF: LF.
+    NUL: a zero byte.
+    """
+
+    ANY = lib.EVBUFFER_EOL_ANY
+    CRLF = lib.EVBUFFER_EOL_CRLF
+    CRLF_STRICT = lib.EVBUFFER_EOL_CRLF_STRICT
+    LF = lib.EVBUFFER_EOL_LF
+    NUL = lib.EVBUFFER_EOL_NUL

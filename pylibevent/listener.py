@@ -1,0 +1,328 @@
+"""event2/listener.h: Listener."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from ._handle import Handle, next_id
+from ._libevent import ffi, lib
+from .addresses import Address, from_c, is_local_name, to_c
+from .errors import check, check_callable, check_descriptor, check_int, check_pointer, check_seconds
+
+if TYPE_CHECKING:
+    from .event import EventBase
+
+AcceptCallback: TypeAlias = "Callable[[Listener, socket.socket, Any], object]"
+ErrorCallback: TypeAlias = "Callable[[Listener, OSError], object]"
+
+_ACCEPTED, _FAILED = lib.PEV_NOTE_ACCEPTED, lib.PEV_NOTE_ACCEPT_FAILED
+_DEFAULT_BACKLOG = 128
+_MOST_BACKLOG = 2**31 - 1
+
+
+class Listener(Handle):
+    """Accepts connections (``evconnlistener``). Made by ``bind()`` or ``from_socket()``.
+
+    Where the process runs out of descriptors or memory, accepting pauses and is tried again after ``pause`` seconds; the error
+    callback hears of it.
+    """
+
+    __slots__ = ("_address", "_base", "_callback", "_closed", "_family", "_id", "_on_error", "_owner", "_pause")
+
+    def __init__(self) -> None:
+        raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
+
+    @classmethod
+    def bind(
+        cls,
+        base: EventBase,
+        address: Address,
+        callback: AcceptCallback | None,
+        *,
+        error: ErrorCallback | None = None,
+        backlog: int = _DEFAULT_BACKLOG,
+        reuse_address: bool = True,
+        reuse_port: bool = False,
+        ipv6_only: bool = False,
+        deferred_accept: bool = False,
+        close_on_exec: bool = True,
+        blocking_sockets: bool = False,
+        enabled: bool = True,
+    ) -> Self:
+        """Listen on an address (``evconnlistener_new_bind``).
+
+        Args:
+            base: The base.
+            address: ``(host, port)`` with a numeric host, ``""`` for all; port 0 lets the system choose; for IPv6 also
+                ``(host, port, flowinfo, scope_id)``; a path for AF_UNIX.
+            callback: Called as ``callback(listener, sock, address)`` with a connected, non-blocking ``socket.socket``, which is
+                the callback's to keep. None: nothing is accepted before there is one.
+            error: Called as ``error(listener, exception)`` when accepting fails.
+            backlog: How many connections wait in the system at most, from 1.
+            reuse_address: SO_REUSEADDR: listen again at once after a restart.
+            reuse_port: SO_REUSEPORT: several listeners, also of other processes, share the address.
+            ipv6_only: An IPv6 listener takes no IPv4 connections.
+            deferred_accept: TCP_DEFER_ACCEPT: accept only when the first bytes are there.
+            close_on_exec: No program that is started inherits the sockets.
+            blocking_sockets: Accepted sockets block.
+            enabled: Accept from now on.
+
+        Raises:
+            OSError: The address can't be listened on: EADDRINUSE, EACCES, EADDRNOTAVAIL.
+            ValueError: The address isn't one.
+        """
+        c_address = to_c(address)
+        options = lib.LEV_OPT_CLOSE_ON_FREE | _options(close_on_exec, blocking_sockets, enabled and callback is not None)
+        local = is_local_name(address)
+        for given, flag in (
+            (reuse_address and not local, lib.LEV_OPT_REUSEABLE),
+            (reuse_port and not local, lib.LEV_OPT_REUSEABLE_PORT),
+            (ipv6_only, lib.LEV_OPT_BIND_IPV6ONLY),
+            (deferred_accept and not local, lib.LEV_OPT_DEFERRED_ACCEPT),
+        ):
+            options |= flag if given else 0
+        backlog = check_int(backlog, "backlog", 1, _MOST_BACKLOG)
+        _check_callbacks(callback, error)
+        number = next_id()
+        handle = lib.pev_listener_bind(base._h, c_address, options, backlog, number)
+        self = cls._made(base, check_pointer(handle, f"listening on {address!r}"), number, c_address.family, callback, error)
+        return self
+
+    @classmethod
+    def from_socket(
+        cls,
+        base: EventBase,
+        sock: object,
+        callback: AcceptCallback | None,
+        *,
+        error: ErrorCallback | None = None,
+        backlog: int | None = None,
+        close: bool = True,
+        close_on_exec: bool = True,
+        blocking_sockets: bool = False,
+        enabled: bool = True,
+    ) -> Self:
+        """Listen on a socket that is bound (``evconnlistener_new``). It is made non-blocking.
+
+        Args:
+            base: The base.
+            sock: A bound stream socket, or its descriptor.
+            callback: As for bind().
+            error: As for bind().
+            backlog: Start listening, with so many connections waiting at most. None: it listens already, or 128.
+            close: The listener takes the socket over and closes it; a socket object is detached.
+            close_on_exec: As for bind().
+            blocking_sockets: As for bind().
+            enabled: As for bind().
+
+        Raises:
+            OSError: The descriptor isn't a socket that can listen.
+        """
+        fd = check_descriptor(sock, "sock")
+        _check_callbacks(callback, error)
+        family, listens = _look_at(fd)
+        if backlog is None:
+            queue = 0 if listens else _DEFAULT_BACKLOG
+        else:
+            queue = check_int(backlog, "backlog", 1, _MOST_BACKLOG)
+        options = _options(close_on_exec, blocking_sockets, enabled and callback is not None)
+        options |= lib.LEV_OPT_CLOSE_ON_FREE if close else 0
+        number = next_id()
+        handle = check_pointer(lib.pev_listener_new(base._h, fd, options, queue, number), f"listening on descriptor {fd}")
+        self = cls._made(base, handle, number, family, callback, error)
+        self._owner = sock
+        detach = getattr(sock, "detach", None)
+        if close and detach is not None:
+            detach()
+            self._owner = None
+        return self
+
+    @classmethod
+    def _made(
+        cls,
+        base: EventBase,
+        handle: Any,
+        number: int,
+        family: int,
+        callback: AcceptCallback | None,
+        error: ErrorCallback | None,
+    ) -> Self:
+        self = cls.__new__(cls)
+        self._h = handle
+        self._base = base
+        self._id = number
+        self._family = family
+        self._callback = callback
+        self._on_error = error
+        self._owner: object = None
+        self._closed = False
+        self._pause = 0.1
+        base._armed[number] = self._ready
+        return self
+
+    # ------------------------------------------------------------ accepting
+
+    def _ready(self, what: int, code: int) -> None:
+        try:
+            if what & _ACCEPTED:
+                self._take_all()
+        finally:
+            if not self._closed:
+                lib.pev_listener_renote(self._h)
+        if what & _FAILED and self._on_error is not None and not self._closed:
+            self._on_error(self, OSError(code, os.strerror(code)))
+
+    def _take_all(self) -> None:
+        peer = ffi.new("struct pev_address *")
+        while self._callback is not None and not self._closed:
+            fd = lib.pev_listener_next(self._h, peer)
+            if fd < 0:
+                return
+            sock = socket.socket(self._family, socket.SOCK_STREAM, 0, fd)
+            self._callback(self, sock, from_c(peer) if peer.family else "")
+            if self._base._turn:
+                return
+
+    def enable(self) -> None:
+        """Accept from now on (``evconnlistener_enable``)."""
+        check(lib.pev_listener_enable(self._h), self)
+
+    def disable(self) -> None:
+        """Accept nothing from now on; connections wait in the system (``evconnlistener_disable``)."""
+        check(lib.pev_listener_disable(self._h), self)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it accepts."""
+        return bool(check(lib.pev_listener_enabled(self._h), self))
+
+    @property
+    def callback(self) -> AcceptCallback | None:
+        """What is called with each connection."""
+        return self._callback
+
+    def set_callback(self, callback: AcceptCallback | None) -> None:
+        """Set what is called with each connection, as for bind() (``evconnlistener_set_cb``). None stops accepting."""
+        check_callable(callback, "callback")
+        self._callback = callback
+        if callback is None:
+            self.disable()
+        else:
+            self.enable()
+
+    def set_error_callback(self, error: ErrorCallback | None) -> None:
+        """Set what is called when accepting fails, as for bind() (``evconnlistener_set_error_cb``)."""
+        check_callable(error, "error")
+        self._on_error = error
+
+    @property
+    def pause(self) -> float:
+        """After how many seconds accepting is tried again when it failed; above 0, up to 1e6; may be set."""
+        return self._pause
+
+    @pause.setter
+    def pause(self, seconds: float) -> None:
+        seconds = check_seconds(seconds, "pause", positive=True)
+        check(lib.pev_listener_set_pause(self._h, seconds), self)
+        self._pause = seconds
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def base(self) -> EventBase:
+        """The base (``evconnlistener_get_base``)."""
+        return self._base
+
+    @property
+    def fd(self) -> int:
+        """The descriptor (``evconnlistener_get_fd``)."""
+        return check(lib.pev_listener_get_fd(self._h), self)
+
+    @property
+    def address(self) -> Any:
+        """Where it listens, as ``socket.getsockname()`` gives it."""
+        with _borrowed(self.fd, self._family) as sock:
+            return sock.getsockname()
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Stop listening and close the socket (``evconnlistener_free``). Idempotent; allowed in its own callbacks.
+
+        What was accepted and not given to the callback yet is closed.
+        """
+        check(lib.pev_listener_close(self._h), self)
+        self._closed = True
+        self._base._armed.pop(self._id, None)
+        self._owner = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it, or its base, is closed."""
+        return self._closed or bool(lib.pev_listener_check(self._h) == -lib.PEV_ECLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        code = lib.pev_listener_check(self._h)
+        if code < 0:
+            state = "closed" if code == -lib.PEV_ECLOSED else "not usable here"
+            return f"<Listener {state}>"
+        return f"<Listener fd {self.fd}, {self.address!r}, {'enabled' if self.enabled else 'disabled'}>"
+
+    def __del__(
+        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
+    ) -> None:
+        if _exiting():
+            return
+        with contextlib.suppress(AttributeError):
+            handle = object.__getattribute__(self, "_h")
+            if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            lib.pev_listener_drop(handle)
+
+
+def _options(close_on_exec: bool, blocking: bool, enabled: bool) -> int:
+    options = lib.LEV_OPT_CLOSE_ON_EXEC if close_on_exec else 0
+    options |= lib.LEV_OPT_LEAVE_SOCKETS_BLOCKING if blocking else 0
+    return int(options | (0 if enabled else lib.LEV_OPT_DISABLED))
+
+
+def _check_callbacks(callback: object, error: object) -> None:
+    check_callable(callback, "callback")
+    check_callable(error, "error")
+
+
+@contextlib.contextmanager
+def _borrowed(fd: int, family: int = -1) -> Any:
+    """A socket object on somebody else's descriptor."""
+    sock = socket.socket(family, fileno=fd) if family >= 0 else socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
+def _look_at(fd: int) -> tuple[int, bool]:
+    """The family of a stream socket, and whether it listens."""
+    with _borrowed(fd) as sock:
+        if sock.type != socket.SOCK_STREAM:
+            raise OSError(errno.EOPNOTSUPP, f"descriptor {fd} isn't a stream socket")
+        return sock.family, bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+__all__ = ["Listener"]
