@@ -92,7 +92,7 @@ result_of(int r)
 struct pev_buffer *
 pev_buffer_new(uint64_t id)
 {
-	struct pev_buffer *h = calloc(1, sizeof *h);
+	struct pev_buffer *h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
 	h->id = id;
@@ -100,7 +100,7 @@ pev_buffer_new(uint64_t id)
 	if (h->own == NULL || evbuffer_enable_locking(h->own, NULL) < 0) {
 		if (h->own)
 			evbuffer_free(h->own);
-		free(h);
+		pev_delete(h);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -119,7 +119,7 @@ pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
 		errno = -code;
 		return NULL;
 	}
-	h = calloc(1, sizeof *h);
+	h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
 	h->id = id;
@@ -166,7 +166,7 @@ pev_buffer_drop(struct pev_buffer *h)
 	forget_changes(h);
 	if (h->own != NULL)
 		evbuffer_free(h->own);
-	free(h);
+	pev_delete(h);
 }
 
 /* The bufferevent's C object goes, and with keep 0 its handle too. */
@@ -883,13 +883,13 @@ pev_segment_new(int fd, long long offset, long long length, uint64_t token)
 		errno = -code;
 		return NULL;
 	}
-	h = calloc(1, sizeof *h);
+	h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
 	h->length = length;
 	h->release = make_release(token);
 	if (h->release == NULL) {
-		free(h);
+		pev_delete(h);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -900,7 +900,7 @@ pev_segment_new(int fd, long long offset, long long length, uint64_t token)
 	if (h->segment == NULL) {
 		int saved = errno ? errno : EIO; /* it shrank while we read it */
 		free(h->release);
-		free(h);
+		pev_delete(h);
 		errno = saved;
 		return NULL;
 	}
@@ -916,7 +916,7 @@ pev_segment_drop(struct pev_segment *h)
 		evbuffer_file_segment_free(h->segment);
 	if (h->release != NULL)
 		push_release(h->release);
-	free(h);
+	pev_delete(h);
 }
 
 long long

@@ -25,6 +25,14 @@ pev_bev_usable(const struct pev_bev *h)
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
 
+/* For what would come between a bufferevent and the one that stands on it. */
+int
+pev_bev_usable_alone(const struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
+}
+
 int
 pev_bev_check(struct pev_bev *h)
 {
@@ -162,6 +170,13 @@ pev_bev_c_options(int options)
 	return c_options; /* descriptors are closed by us, and no callback runs under a lock */
 }
 
+/* The trampolines are called, from now on or again. */
+void
+pev_bev_listen(struct pev_bev *h)
+{
+	bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
+}
+
 static void shut_bev(struct pev_source *source);
 static void drop_bev(struct pev_source *source);
 
@@ -177,7 +192,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 		bufferevent_incref(bev);
 		h->kept = bev;
 	}
-	bufferevent_setcb(bev, on_read, on_write, on_event, h);
+	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, shut_bev, drop_bev);
 }
 
@@ -191,12 +206,12 @@ pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
 		errno = -code;
 		return NULL;
 	}
-	h = calloc(1, sizeof *h);
+	h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
 	bev = bufferevent_socket_new(loop->base, fd, pev_bev_c_options(options));
 	if (bev == NULL) {
-		free(h);
+		pev_delete(h);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -232,7 +247,10 @@ end_linger(struct pev_bev *h)
 void
 pev_bev_free(struct pev_bev *h)
 {
-	struct bufferevent *bev = h->bev;
+	struct bufferevent *bev;
+	if (h->over != NULL)
+		pev_bev_free(h->over); /* which may free this one too */
+	bev = h->bev;
 	if (bev == NULL)
 		return;
 	if (h->drain_callback != NULL)
@@ -247,8 +265,11 @@ pev_bev_free(struct pev_bev *h)
 		close_descriptor(h);
 	h->bev = NULL;
 	bufferevent_free(bev);
-	if (h->layer != NULL && h->layer->after_free != NULL)
-		h->layer->after_free(h);
+	if (h->under != NULL) {
+		struct pev_bev *under = h->under;
+		h->under = under->over = NULL;
+		h->layer->after_free(h, under);
+	}
 	end_linger(h);
 }
 
@@ -281,7 +302,7 @@ drop_bev(struct pev_source *source)
 	pev_buffer_owner_gone(h->views[1], 0);
 	if (h->layer != NULL && h->layer->on_drop != NULL)
 		h->layer->on_drop(h);
-	free(h);
+	pev_delete(h);
 }
 
 void
@@ -370,6 +391,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 	if (code < 0)
 		return code;
+	if (h->over != NULL)
+		return -PEV_ECARRIES;
 	if (h->exports)
 		return -PEV_EPEEKED;
 	if (h->lingering && seconds > 0)
@@ -394,7 +417,7 @@ pev_bev_close(struct pev_bev *h, double seconds)
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
-	int code = pev_bev_usable(h);
+	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
 	h->wants = (unsigned char)callbacks;
@@ -483,7 +506,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
-	int code = pev_bev_usable(h);
+	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
 	if (h->exports)
@@ -500,7 +523,7 @@ int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
 	struct pev_buffer output = { .owner = h, .is_output = 1 };
-	int code = pev_bev_usable(h);
+	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
 	if (h->ended & BEV_EVENT_ERROR)
@@ -514,14 +537,14 @@ long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
 	struct pev_buffer input = { .owner = h };
-	return pev_buffer_remove(&input, out, n);
+	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
 
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
 	struct pev_buffer input = { .owner = h };
-	return pev_buffer_add_buffer(to, &input);
+	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
 
 long long
@@ -681,7 +704,7 @@ pev_bev_get_fd(struct pev_bev *h)
 int
 pev_bev_set_fd(struct pev_bev *h, int fd)
 {
-	int code = pev_bev_usable(h);
+	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
 	if (!is_plain_socket(h))

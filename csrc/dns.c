@@ -49,7 +49,7 @@ free_request(struct pev_dns_request *r)
 		free(r->names[i]);
 	free(r->names);
 	free(r->addresses);
-	free(r);
+	pev_delete(r);
 }
 
 static void
@@ -186,7 +186,7 @@ new_request(struct pev_dns *h, uint64_t id)
 		errno = -code;
 		return NULL;
 	}
-	r = calloc(1, sizeof *r);
+	r = pev_new(sizeof *r);
 	if (r == NULL)
 		return NULL;
 	r->dns = h;
@@ -340,7 +340,7 @@ on_reap(evutil_socket_t fd, short what, void *arg)
 	h->dns = NULL;
 	if (h->dropped) {
 		pev_source_leave(&h->source);
-		free(h);
+		pev_delete(h);
 	}
 }
 
@@ -374,7 +374,7 @@ drop_dns(struct pev_source *source)
 	h->dropped = 1;
 	if (h->dns == NULL) {
 		pev_source_leave(source);
-		free(h);
+		pev_delete(h);
 	}
 }
 
@@ -394,12 +394,16 @@ pev_dns_new(struct pev_loop *loop, int flags, uint64_t id)
 		errno = -code;
 		return NULL;
 	}
-	h = calloc(1, sizeof *h);
+	h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
-	h->dns = evdns_base_new(loop->base, flags);
+	/* evdns_base_new heeds DISABLE_WHEN_INACTIVE only after it has read resolv.conf: those servers would keep the loop
+	 * running. A file that is missing or empty leaves 127.0.0.1, as in the system's resolver. */
+	h->dns = evdns_base_new(loop->base, flags & ~EVDNS_BASE_INITIALIZE_NAMESERVERS);
+	if (h->dns != NULL && (flags & EVDNS_BASE_INITIALIZE_NAMESERVERS))
+		evdns_base_resolv_conf_parse(h->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
 	if (h->dns == NULL) {
-		free(h);
+		pev_delete(h);
 		errno = PEV_EFAILED;
 		return NULL;
 	}

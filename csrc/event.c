@@ -177,6 +177,32 @@ pev_free(void *p)
 	free(p);
 }
 
+/* Handles are counted, so that tests can see that none is left. */
+static long live_handles;
+
+void *
+pev_new(size_t size)
+{
+	void *p = calloc(1, size);
+	if (p != NULL)
+		__atomic_add_fetch(&live_handles, 1, __ATOMIC_RELAXED);
+	return p;
+}
+
+void
+pev_delete(void *p)
+{
+	if (p != NULL)
+		__atomic_sub_fetch(&live_handles, 1, __ATOMIC_RELAXED);
+	free(p);
+}
+
+long
+pev_live_handles(void)
+{
+	return __atomic_load_n(&live_handles, __ATOMIC_RELAXED);
+}
+
 /* Seconds to a normalised timeval: libevent aborts on others (facts of libevent 3.2, 6). Rounded up: a timer that
  * fires before its time is a bug, one that fires a microsecond late isn't. */
 int
@@ -469,12 +495,12 @@ pev_loop_new(const struct pev_config *from)
 		errno = PEV_EFDS;
 		return NULL;
 	}
-	loop = calloc(1, sizeof *loop);
+	loop = pev_new(sizeof *loop);
 	config = make_config(from);
 	if (loop == NULL || config == NULL) {
 		if (config)
 			event_config_free(config);
-		free(loop);
+		pev_delete(loop);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -483,13 +509,13 @@ pev_loop_new(const struct pev_config *from)
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (loop->base == NULL) {
-		free(loop);
+		pev_delete(loop);
 		errno = PEV_EFAILED;
 		return NULL;
 	}
 	if (assign_own_events(loop) < 0) {
 		event_base_free(loop->base);
-		free(loop);
+		pev_delete(loop);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -575,7 +601,7 @@ pev_loop_free(struct pev_loop *loop)
 	free(loop->breakers);
 	free(loop->modes);
 	pthread_mutex_destroy(&loop->lock);
-	free(loop);
+	pev_delete(loop);
 }
 
 int
@@ -1131,7 +1157,7 @@ drop_event(struct pev_source *source)
 		shut_event(source);
 		pev_source_leave(source);
 	}
-	free(source);
+	pev_delete(source);
 }
 
 void
@@ -1156,12 +1182,12 @@ pev_event_new(struct pev_loop *loop, int fd, int events, int priority, uint64_t 
 		errno = -code;
 		return NULL;
 	}
-	h = calloc(1, sizeof *h);
+	h = pev_new(sizeof *h);
 	if (h == NULL)
 		return NULL;
 	if (event_assign(&h->ev, loop->base, fd, (short)events, on_event, h) < 0 ||
 	    (priority >= 0 && event_priority_set(&h->ev, priority) < 0)) {
-		free(h);
+		pev_delete(h);
 		errno = PEV_EVALUE;
 		return NULL;
 	}

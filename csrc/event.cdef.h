@@ -50,7 +50,8 @@ enum {
 	PEV_EKIND,           /* this kind of bufferevent can't do that */
 	PEV_EFDS,            /* too few descriptors left for a base */
 	PEV_EVALUE,          /* an argument that Python should have refused */
-	PEV_ESIGNALS         /* another base is receiving the process's signals */
+	PEV_ESIGNALS,        /* another base is receiving the process's signals */
+	PEV_ECARRIES         /* another bufferevent stands on this one */
 };
 
 /* What pev_loop_pass may say beside the number of entries. */
@@ -145,6 +146,7 @@ int pev_loop_active_by_signal(struct pev_loop *loop, int signum);
 int pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max);
 int pev_loop_dump(struct pev_loop *loop, char **out);
 void pev_free(void *p);
+long pev_live_handles(void);
 void pev_loop_statistics(struct pev_loop *loop, struct pev_statistics *out);
 const void *pev_loop_common_timeout(struct pev_loop *loop, double seconds);
 

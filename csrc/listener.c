@@ -93,7 +93,7 @@ drop_listener(struct pev_source *source)
 		shut_listener(source);
 		pev_source_leave(source);
 	}
-	free(source);
+	pev_delete(source);
 }
 
 void
@@ -120,7 +120,7 @@ finish(struct pev_listener *h, struct pev_loop *loop, int options, uint64_t id)
 {
 	if (h->listener == NULL) {
 		int saved = errno ? errno : PEV_EFAILED;
-		free(h);
+		pev_delete(h);
 		errno = saved;
 		return NULL;
 	}
@@ -144,7 +144,7 @@ prepare(struct pev_loop *loop)
 		return NULL;
 	}
 	errno = 0;
-	return calloc(1, sizeof(struct pev_listener));
+	return pev_new(sizeof(struct pev_listener));
 }
 
 /* The listener's own lock deadlocks where it is needed (facts of libevent 3.6), and ours are used by one thread. Its
@@ -162,7 +162,7 @@ pev_listener_bind(struct pev_loop *loop, const struct pev_address *address, int 
 		return NULL;
 	code = pev_address_to_sockaddr(address, &ss, &length);
 	if (code < 0) {
-		free(h);
+		pev_delete(h);
 		errno = -code;
 		return NULL;
 	}
@@ -181,7 +181,7 @@ pev_listener_new(struct pev_loop *loop, int fd, int options, int backlog, uint64
 		return NULL;
 	code = pev_set_nonblocking(fd);
 	if (code < 0) {
-		free(h);
+		pev_delete(h);
 		errno = -code;
 		return NULL;
 	}

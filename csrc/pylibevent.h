@@ -150,6 +150,9 @@ pev_event_priority(const struct event *ev)
 	return ev->ev_evcallback.evcb_pri;
 }
 
+void *pev_new(size_t size);
+void pev_delete(void *p);
+
 /* ---- util.c ---- */
 
 int pev_address_to_sockaddr(const struct pev_address *address, struct sockaddr_storage *out, socklen_t *length);
@@ -194,6 +197,7 @@ struct pev_bev {
 	struct event *deadline;      /* of a close that lingers */
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
+	struct pev_bev *over;          /* what stands on it, and goes first */
 	/* Who has the callbacks when the connection stands: a TLS layer, for instance. */
 	bufferevent_data_cb upper_read, upper_write;
 	bufferevent_event_cb upper_event;
@@ -209,12 +213,14 @@ struct pev_layer {
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
 	void (*before_free)(struct pev_bev *h);
-	void (*after_free)(struct pev_bev *h);
+	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
 };
 
 int pev_bev_usable(const struct pev_bev *h);
+int pev_bev_usable_alone(const struct pev_bev *h);
+void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
 int pev_bev_c_options(int options);

@@ -100,13 +100,13 @@ stop_reading_below(struct pev_bev *h)
 static struct pev_ssl *
 make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host)
 {
-	struct pev_ssl *s = calloc(1, sizeof *s);
+	struct pev_ssl *s = pev_new(sizeof *s);
 	if (s == NULL)
 		return NULL;
 	s->ssl = pev_tls_new_ssl(context);
 	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0)) {
 		SSL_free(s->ssl);
-		free(s);
+		pev_delete(s);
 		errno = PEV_ETLS;
 		return NULL;
 	}
@@ -119,7 +119,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 {
 	struct pev_ssl *s;
 	struct bufferevent *bev;
-	int code = pev_bev_usable(under);
+	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
@@ -131,11 +131,13 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
 	if (bev == NULL) {
 		SSL_free(s->ssl);
-		free(s);
+		pev_delete(s);
 		errno = ENOMEM;
 		return NULL;
 	}
 	s->b.under = under;
+	under->over = &s->b;
+	under->wants = 0;
 	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
 	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
 	if (event_get_fd(&under->bev->ev_read) < 0) {
@@ -211,10 +213,14 @@ before_ssl_free(struct pev_bev *h)
 }
 
 static void
-after_ssl_free(struct pev_bev *h)
+after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 {
+	if (under->bev == NULL)
+		return;
 	if (h->options & BEV_OPT_CLOSE_ON_FREE)
-		pev_bev_free(h->under);
+		pev_bev_free(under);
+	else
+		pev_bev_listen(under);
 }
 
 static void

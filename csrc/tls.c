@@ -152,7 +152,7 @@ set_defaults(SSL_CTX *ctx, int is_server)
 struct pev_tls_context *
 pev_tls_context_new(int is_server)
 {
-	struct pev_tls_context *context = calloc(1, sizeof *context);
+	struct pev_tls_context *context = pev_new(sizeof *context);
 	if (context == NULL)
 		return NULL;
 	ERR_clear_error();
@@ -160,7 +160,7 @@ pev_tls_context_new(int is_server)
 	if (context->ctx == NULL || !set_defaults(context->ctx, is_server)) {
 		failed();
 		SSL_CTX_free(context->ctx);
-		free(context);
+		pev_delete(context);
 		errno = PEV_ETLS;
 		return NULL;
 	}
@@ -172,7 +172,7 @@ pev_tls_context_free(struct pev_tls_context *context)
 {
 	SSL_CTX_free(context->ctx);
 	ERR_clear_error();
-	free(context);
+	pev_delete(context);
 }
 
 /* ------------------------------------------------------------------ certificates */

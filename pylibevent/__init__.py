@@ -1,6 +1,79 @@
 """libevent and its TLS for Python."""
-from .errors import *
-from .flags import *
-from .event import *
-from .buffer import *
-from .bufferevent import *
+
+from ._library import enable_debug_logging, libevent_version, openssl_version, supported_methods
+from ._version import __version__
+from .addresses import parse_address
+from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Reservation
+from .bufferevent import BufferEvent, SocketBufferEvent
+from .dns import DNSBase, DNSOption, DNSRequest
+from .errors import (
+    ClosedError,
+    DNSError,
+    Error,
+    ForkedError,
+    TLSCertificateError,
+    TLSEOFError,
+    TLSError,
+)
+from .event import CommonTimeout, Event, EventBase, EventConfig, EventInfo, LoopStatistics
+from .flags import (
+    BaseFlag,
+    CountFlag,
+    EOLStyle,
+    EventFlag,
+    Feature,
+    FilterResult,
+    FlushMode,
+    LoopFlag,
+    Option,
+    What,
+)
+from .listener import Listener
+from .tls import Cipher, TLSBufferEvent, TLSContext
+
+__all__ = [
+    "BaseFlag",
+    "Buffer",
+    "BufferCallback",
+    "BufferChange",
+    "BufferEvent",
+    "Cipher",
+    "ClosedError",
+    "CommonTimeout",
+    "CountFlag",
+    "DNSBase",
+    "DNSError",
+    "DNSOption",
+    "DNSRequest",
+    "EOLStyle",
+    "Error",
+    "Event",
+    "EventBase",
+    "EventConfig",
+    "EventFlag",
+    "EventInfo",
+    "Feature",
+    "FileSegment",
+    "FilterResult",
+    "FlushMode",
+    "ForkedError",
+    "Listener",
+    "LoopFlag",
+    "LoopStatistics",
+    "Option",
+    "Peek",
+    "Reservation",
+    "SocketBufferEvent",
+    "TLSBufferEvent",
+    "TLSCertificateError",
+    "TLSContext",
+    "TLSEOFError",
+    "TLSError",
+    "What",
+    "__version__",
+    "enable_debug_logging",
+    "libevent_version",
+    "openssl_version",
+    "parse_address",
+    "supported_methods",
+]

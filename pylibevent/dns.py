@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import sys
-import weakref
 from collections.abc import Callable
 from enum import IntFlag
 from types import TracebackType
@@ -143,9 +142,6 @@ class DNSBase(Handle):
         system: Use the name servers, search list and options of /etc/resolv.conf, and /etc/hosts. False: none, until they
             are added.
         keep_running: While there is no question under way, it keeps the loop running too.
-
-    Raises:
-        Error: /etc/resolv.conf can't be read.
     """
 
     __slots__ = ("_base", "_closed", "_id")
@@ -389,16 +385,13 @@ def _check_name(name: str, what: str) -> bytes:
     return raw
 
 
-_defaults: weakref.WeakKeyDictionary[EventBase, DNSBase] = weakref.WeakKeyDictionary()
-
-
 def default_dns(base: EventBase) -> DNSBase:
     """The DNSBase that a base keeps for those who give none."""
-    dns = _defaults.get(base)
-    if dns is None or dns.closed:
-        if base.closed:
-            raise ClosedError(f"{base!r} is closed")
-        dns = _defaults[base] = DNSBase(base)
+    if base.closed:
+        raise ClosedError(f"{base!r} is closed")
+    if base._resolver is None or base._resolver.closed:
+        base._resolver = DNSBase(base)
+    dns: DNSBase = base._resolver
     return dns
 
 

@@ -77,8 +77,8 @@ class BufferEvent(Handle):
     __slots__ = (
         "_base",
         "_closed",
-        "_error",
         "_eof",
+        "_error",
         "_held",
         "_id",
         "_input",
@@ -224,6 +224,16 @@ class BufferEvent(Handle):
     def _is_busy(self) -> bool:
         """Whether C may have something to say that somebody waits for."""
         return self._on_read is not None or self._on_write is not None or self._on_event is not None
+
+    def _carry(self) -> None:
+        """Another bufferevent stands on this one from now on, and has its callbacks."""
+        self._on_read = self._on_write = self._on_event = None
+        self._hold()
+
+    def _carried_away(self) -> None:
+        """What stood on this one was closed, and this one with it."""
+        self._base._armed.pop(self._id, None)
+        self._input = self._output = None
 
     def _hold(self) -> None:
         """Have the base keep this while it must."""

@@ -251,6 +251,14 @@ class SocketBufferEvent(BufferEvent):
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """See BufferEvent.close(). Looking up a name ends."""
         super().close(timeout=0 if self._lookup is not None else timeout)
+        self._forget()
+
+    def _carried_away(self) -> None:
+        super()._carried_away()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is asked, and nobody's socket kept, any more."""
         lookup, self._lookup = self._lookup, None
         if lookup is not None:
             lookup.cancel()

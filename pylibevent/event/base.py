@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-from .._handle import Handle, next_id
+from .._handle import Handle
 from .._libevent import ffi, lib
 from .._library import drain_log
+from ..buffer import has_news, settle
 from ..errors import (
-    ForkedError,
     check,
     check_callable,
     check_descriptor,
@@ -102,6 +102,7 @@ class EventBase(Handle):
         "_on_exception",
         "_passed",
         "_priorities",
+        "_resolver",
         "_running",
         "_serial",
         "_soon",
@@ -128,6 +129,7 @@ class EventBase(Handle):
         self._on_exception: Callable[[BaseException], object] | None = None
         self._interrupt: Interrupt | None = None
         self._priorities = 1
+        self._resolver: Any = None  # the dns room keeps one here
         self._limits = _Limits(config)
         self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
         handle = lib.pev_loop_new(c_config)
@@ -206,7 +208,7 @@ class EventBase(Handle):
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if once and not found & lib.PEV_PASS_INTERRUPTED or flags & LoopFlag.NONBLOCK:
+                if (once and not found & lib.PEV_PASS_INTERRUPTED) or flags & LoopFlag.NONBLOCK:
                     return False
 
     def _pass(self, flags: int) -> int:
@@ -224,7 +226,16 @@ class EventBase(Handle):
         self._taken = True
         if found & lib.PEV_PASS_LOGGED:
             drain_log()
+        if has_news():
+            self._settle()
         return int(found)
+
+    def _settle(self) -> None:
+        """Call the callbacks of the buffers that libevent changed in this pass."""
+        try:
+            settle()
+        except BaseException as error:
+            self._raised(error)
 
     def _call_due(self) -> None:
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
@@ -623,6 +634,7 @@ class EventBase(Handle):
         self._due = None
         self._soon.clear()
         self._armed.clear()
+        self._resolver = None
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
@@ -700,4 +712,4 @@ class _Limits:
         return self._deadline is not None and self._clock() >= self._deadline
 
 
-__all__ = ["EventBase", "EventInfo", "ForkedError", "LoopStatistics", "next_id"]
+__all__ = ["EventBase", "EventInfo", "LoopStatistics"]

@@ -30,7 +30,7 @@ class EventConfig:
         ValueError: A method is unknown, or a number out of range.
     """
 
-    __slots__ = ("avoided_methods", "flags", "max_callbacks", "max_interval", "min_priority", "num_cpus_hint", "features")
+    __slots__ = ("avoided_methods", "features", "flags", "max_callbacks", "max_interval", "min_priority", "num_cpus_hint")
 
     def __init__(
         self,

@@ -1,0 +1,353 @@
+"""TLSBufferEvent: TLS over another bufferevent.
+
+It stands on its underlying as a filter: a plain socket bufferevent, by default one of its own, carries the ciphertext and has
+the descriptor, the limits and the connecting. What libevent gets wrong here is mended in csrc/ssl.c; what is left for Python
+is to say why it ended.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from .._handle import next_id
+from .._libevent import ffi, lib
+from ..addresses import Address
+from ..bufferevent import BufferEvent, SocketBufferEvent
+from ..bufferevent.common import CLOSE_TIMEOUT, check_options
+from ..errors import TLSEOFError, TLSError, check, check_pointer, tls_certificate_error, tls_error
+from ..flags import Option, What
+from .context import TLSContext
+
+if TYPE_CHECKING:
+    from ..bufferevent.socket import Resolver
+    from ..event import EventBase
+
+_MOST_NAME = 253
+
+
+class Cipher(NamedTuple):
+    """A cipher suite in use."""
+
+    name: str
+    protocol: str
+    bits: int
+
+
+class TLSBufferEvent(BufferEvent):
+    """A bufferevent that speaks TLS (``bufferevent_openssl_filter_new``). Made by ``connect()``, ``accept()`` or ``wrap()``.
+
+    The event callback gets CONNECTED once, when the handshake is done. EOF is a clean end, said inside TLS; a stream that ends
+    without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``.
+    """
+
+    __slots__ = ("_server_hostname", "_server_side", "_underlying")
+
+    def __init__(self) -> None:
+        raise TypeError("a TLSBufferEvent isn't made itself: use TLSBufferEvent.connect(), .accept() or .wrap()")
+
+    @classmethod
+    def connect(
+        cls,
+        base: EventBase,
+        address: Address,
+        ctx: TLSContext,
+        server_hostname: str | None = None,
+        *,
+        options: Option = Option.CLOSE_ON_FREE,
+        dns: Resolver | None = None,
+    ) -> Self:
+        """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback.
+
+        Args:
+            base: The base.
+            address: ``(host, port)``; a host that isn't numeric is resolved, and all its addresses are tried. Or a path for
+                AF_UNIX.
+            ctx: A context for clients.
+            server_hostname: The name, or numeric address, that the server's certificate must be for, and that it is told.
+                None: the host.
+            options: How it works.
+            dns: Who resolves the host. None: a DNSBase that the base keeps.
+
+        Raises:
+            ValueError: A host name that can't be one, or none where ``ctx.check_hostname`` wants it.
+            OSError: Connecting failed at once.
+        """
+        host = address[0] if isinstance(address, tuple) and address else None
+        if server_hostname is None and isinstance(host, str):
+            server_hostname = host.partition("%")[0]
+        options = Option(check_options(options))
+        socket_bev = SocketBufferEvent(base, None, options)
+        self = None
+        try:
+            self = cls.wrap(socket_bev, ctx, server_hostname=server_hostname, options=options)
+            if isinstance(host, str) and not _is_numeric(host):
+                socket_bev.connect_hostname(host, address[1], dns)  # type: ignore[arg-type]
+            else:
+                socket_bev.connect(address)
+        except BaseException:
+            (self or socket_bev).abort()
+            raise
+        return self
+
+    @classmethod
+    def accept(
+        cls, base: EventBase, sock: object, ctx: TLSContext, *, options: Option = Option.CLOSE_ON_FREE
+    ) -> Self:
+        """Be the server on a connected socket.
+
+        Args:
+            base: The base.
+            sock: A connected socket, or a descriptor. With CLOSE_ON_FREE it is taken over: a socket object is detached.
+            ctx: A context for servers.
+            options: How it works.
+
+        Raises:
+            ValueError: The context is for clients.
+            TLSError: OpenSSL refused.
+        """
+        _check_context(ctx, server_side=True)
+        options = Option(check_options(options))
+        socket_bev = SocketBufferEvent(base, sock, options)
+        try:
+            return cls.wrap(socket_bev, ctx, server_side=True, options=options)
+        except BaseException:
+            socket_bev.abort()
+            raise
+
+    @classmethod
+    def wrap(
+        cls,
+        underlying: BufferEvent,
+        ctx: TLSContext,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        *,
+        options: Option = Option.CLOSE_ON_FREE,
+    ) -> Self:
+        """Speak TLS over a bufferevent that is there (``bufferevent_openssl_filter_new``), as STARTTLS does.
+
+        What stands in its input is taken for the peer's first message; its callbacks aren't called any more, and its read marks
+        are taken off.
+
+        Args:
+            underlying: What carries the ciphertext. With CLOSE_ON_FREE it is closed together with this.
+            ctx: A context of the same side.
+            server_side: Be the server.
+            server_hostname: For a client: as for connect().
+            options: How it works.
+
+        Raises:
+            ValueError: A host name that can't be one, or the wrong side.
+            RuntimeError: Another bufferevent stands on it already.
+            TLSError: OpenSSL refused.
+        """
+        if not isinstance(underlying, BufferEvent):
+            raise TypeError(f"underlying must be a BufferEvent, not {type(underlying).__name__}")
+        _check_context(ctx, server_side=server_side)
+        bits = _check_over(underlying, check_options(options))
+        host, is_address = _check_host(server_hostname, ctx)
+        number = next_id()
+        handle = lib.pev_ssl_filter_new(
+            underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number
+        )
+        check_pointer(handle, underlying)
+        self = cls.__new__(cls)
+        self._underlying = underlying
+        self._server_side = bool(server_side)
+        self._server_hostname = None if host == ffi.NULL else host.decode()
+        underlying._carry()
+        self._start(underlying.base, handle, number, bits)
+        check(lib.pev_ssl_start(handle), self)
+        return self
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def underlying(self) -> BufferEvent:
+        """What carries the ciphertext (``bufferevent_get_underlying``)."""
+        return self._underlying
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the underlying."""
+        return self._underlying.fd if not self.closed else super().fd
+
+    @property
+    def server_side(self) -> bool:
+        """Whether this is the server."""
+        return self._server_side
+
+    @property
+    def server_hostname(self) -> str | None:
+        """The name that a client asked for."""
+        return self._server_hostname
+
+    @property
+    def version(self) -> str | None:
+        """The version spoken, such as ``"TLSv1.3"`` (``SSL_get_version``). None before the handshake is done."""
+        name = lib.pev_ssl_version(self._h)
+        if not name:
+            if ffi.errno:
+                check(-ffi.errno, self)
+            return None
+        return str(ffi.string(name).decode())
+
+    @property
+    def cipher(self) -> Cipher | None:
+        """The cipher in use (``SSL_get_current_cipher``). None before the handshake is done."""
+        name, protocol, bits = ffi.new("const char **"), ffi.new("const char **"), ffi.new("int *")
+        if not check(lib.pev_ssl_cipher(self._h, name, protocol, bits), self):
+            return None
+        return Cipher(ffi.string(name[0]).decode(), ffi.string(protocol[0]).decode(), bits[0])
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate, as DER (``SSL_get1_peer_certificate``). None: it showed none, or not yet."""
+        out = ffi.new("unsigned char **")
+        n = check(lib.pev_ssl_peer_certificate(self._h, out), self)
+        if not out[0]:
+            return None
+        try:
+            return bytes(ffi.buffer(out[0], n))
+        finally:
+            lib.pev_free(out[0])
+
+    @property
+    def session_reused(self) -> bool:
+        """Whether the handshake resumed an earlier session (``SSL_session_reused``)."""
+        return bool(check(lib.pev_ssl_session_reused(self._h), self))
+
+    @property
+    def allow_dirty_shutdown(self) -> bool:
+        """Take the end of the stream below for a clean one; may be set
+        (``bufferevent_openssl_set_allow_dirty_shutdown``). Whoever is between the peers can then cut the data short.
+        """
+        return bool(check(lib.pev_ssl_get_allow_dirty(self._h), self))
+
+    @allow_dirty_shutdown.setter
+    def allow_dirty_shutdown(self, allow: bool) -> None:
+        if not isinstance(allow, bool):
+            raise TypeError(f"allow_dirty_shutdown must be a bool, not {type(allow).__name__}")
+        check(lib.pev_ssl_set_allow_dirty(self._h, allow), self)
+
+    @property
+    def errors(self) -> list[TLSError]:
+        """What OpenSSL said when it failed, oldest first (``bufferevent_get_openssl_error``)."""
+        return [tls_error([code]) for code in self._codes()]
+
+    def _codes(self) -> list[int]:
+        out = ffi.new("unsigned long[]", lib.PEV_TLS_ERRORS)
+        return [out[i] for i in range(lib.pev_ssl_errors(self._h, out, lib.PEV_TLS_ERRORS))]
+
+    # ------------------------------------------------------------ why it ended
+
+    def _explain(self, events: int, detail: int) -> BaseException:
+        failed = getattr(self._underlying, "_failure", None)
+        if failed is not None:
+            return failed  # type: ignore[no-any-return]
+        if events & What.TIMEOUT:
+            return super()._explain(events, detail)
+        codes = self._codes()
+        verify = lib.pev_ssl_verify_result(self._h)
+        if verify and codes and not lib.pev_ssl_is_open(self._h):
+            return tls_certificate_error(verify, codes, name=self._server_hostname or "")
+        if codes:
+            return tls_error(codes, doing="" if lib.pev_ssl_is_open(self._h) else "the handshake failed")
+        if lib.pev_ssl_truncated(self._h):
+            return self._truncated()
+        return super()._explain(events, detail)
+
+    def _truncated(self) -> TLSEOFError:
+        if lib.pev_ssl_is_open(self._h):
+            text = "the stream ended without a close_notify: it may have been cut short"
+        else:
+            text = "the peer closed the connection during the handshake"
+        error = TLSEOFError(ssl.SSL_ERROR_EOF, text)
+        error.library, error.reason = "SSL", "UNEXPECTED_EOF_WHILE_READING"
+        return error
+
+    def _going(self) -> str:
+        if lib.pev_ssl_is_open(self._h):
+            return self.version or "open"
+        return "connecting" if self._underlying._going() == "connecting" else "handshake"
+
+    # ------------------------------------------------------------ the end
+
+    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Close it: what was written goes out, then close_notify; the loop goes on sending, for so long at most. Idempotent;
+        allowed in every callback. No callback comes after it.
+
+        Args:
+            timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
+        """
+        looking_up = getattr(self._underlying, "_lookup", None) is not None
+        super().close(timeout=0 if looking_up else timeout)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._underlying.closed:
+            self._underlying._carried_away()
+
+    def _ready(self, what: int, detail: int) -> None:
+        super()._ready(what, detail)
+        if what & lib.PEV_NOTE_GONE:
+            self._let_go()
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0] or "0.0.0.0")
+    except ValueError:
+        return False
+    return True
+
+
+def _check_context(ctx: object, *, server_side: bool) -> None:
+    if not isinstance(ctx, TLSContext):
+        raise TypeError(f"ctx must be a TLSContext, not {type(ctx).__name__}")
+    if ctx.server_side != bool(server_side):
+        raise ValueError(
+            f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}"
+        )
+
+
+def _check_over(underlying: BufferEvent, bits: int) -> int:
+    """The options for standing on this underlying."""
+    if bits & Option.THREADSAFE and not underlying.options & Option.THREADSAFE:
+        raise ValueError("options must have THREADSAFE only where the underlying has it")
+    if underlying.options & Option.THREADSAFE:
+        bits |= Option.THREADSAFE
+    if underlying.underlying is not None:
+        bits |= Option.DEFER_CALLBACKS  # TLS over TLS calls itself without end otherwise
+    return bits
+
+
+def _check_host(name: str | None, ctx: TLSContext) -> tuple[Any, bool]:
+    """The name as OpenSSL takes it, and whether it is a numeric address."""
+    if name is None or ctx.server_side:
+        if name is not None:
+            raise ValueError("server_hostname is for clients")
+        if ctx.check_hostname:
+            raise ValueError("server_hostname must be given where ctx.check_hostname is on")
+        return ffi.NULL, False
+    if not isinstance(name, str):
+        raise TypeError(f"server_hostname must be a str, not {type(name).__name__}")
+    if "\0" in name:
+        raise ValueError(f"server_hostname must not contain a zero character: {name!r}")
+    try:
+        return str(ipaddress.ip_address(name)).encode(), True
+    except ValueError:
+        pass
+    plain = name.removesuffix(".")
+    try:
+        raw = plain.encode("ascii") if plain.isascii() else plain.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"server_hostname isn't a host name: {name!r}: {error}") from None
+    if not 0 < len(raw) <= _MOST_NAME or raw.startswith(b"."):
+        raise ValueError(f"server_hostname must be a host name of 1 to {_MOST_NAME} bytes, not {name!r}")
+    return raw, False
+
+
+__all__ = ["Cipher", "TLSBufferEvent"]

@@ -1,0 +1,75 @@
+"""Every test leaves the process as it found it, and gets a base that is closed after it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import trustme
+from support import descriptors, left_over
+
+import pylibevent as ev
+
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("default")
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Descriptors and objects are as many after the test as before."""
+    before, open_before = left_over(), descriptors()
+    yield
+    if request.node.stash.get(_failed, False):
+        return  # its traceback keeps what it used
+    request.node.funcargs.clear()  # pytest would keep them
+    after = left_over()
+    assert after == before, f"new descriptors: { {n: t for n, t in descriptors().items() if n not in open_before} }"
+
+
+@pytest.fixture
+def base() -> Iterator[ev.EventBase]:
+    with ev.EventBase() as base:
+        yield base
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Random numbers; a failing test shows their seed. PYLIBEVENT_SEED repeats them."""
+    seed = int(os.environ.get("PYLIBEVENT_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"PYLIBEVENT_SEED={seed}")
+    return random.Random(seed)
+
+
+class Certificates:
+    """Files of an authority and of a server certificate it issued."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = trustme.CA()
+        self.ca = str(folder / "ca.pem")
+        self.cert = str(folder / "cert.pem")
+        self.key = str(folder / "key.pem")
+        self.authority.cert_pem.write_to_path(self.ca)
+        issued = self.authority.issue_cert("localhost", "127.0.0.1", "::1", "server.test")
+        Path(self.cert).write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(self.key)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: Any) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))

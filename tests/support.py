@@ -1,0 +1,79 @@
+"""What the tests share: a look at what is left over, child processes, and ends to talk to."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pylibevent as ev
+from pylibevent import buffer as buffer_room
+from pylibevent._libevent import lib
+
+ROOT = Path(__file__).resolve().parent.parent
+GIVE_UP = 20.0
+"""Seconds after which a test that waits for something has failed."""
+
+
+def descriptors() -> dict[int, str]:
+    """The open descriptors, and what each of them is."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that lists them is gone
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def left_over() -> dict[str, int]:
+    """What a test must leave as it found it."""
+    gc.collect()
+    return {
+        "descriptors": len(descriptors()),
+        "handles in C": lib.pev_live_handles(),
+        "objects lent to C": len(buffer_room._lent),
+        "buffers with callbacks": len(buffer_room._watched),
+    }
+
+
+def run_child(code: str, *arguments: str, timeout: float = 60, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, with faulthandler on and warnings as errors."""
+    command = [sys.executable, "-X", "faulthandler", "-W", "error", *flags, "-c", code, *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def check_child(code: str, *arguments: str, status: int = 0, stderr: str = "", timeout: float = 60) -> str:
+    """Run code in a child that must end with this status and this on stderr; returns its stdout."""
+    done = run_child(code, *arguments, timeout=timeout)
+    assert (done.returncode, done.stderr) == (status, stderr), f"stdout: {done.stdout}\nstderr: {done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets, non-blocking."""
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.setblocking(False)
+    with one, other:
+        yield one, other
+
+
+def run_until(base: ev.EventBase, done: Callable[[], Any], give_up: float = GIVE_UP) -> None:
+    """Run the loop until something holds; fail when it doesn't come to that."""
+    late: list[bool] = []
+    deadline = base.timer(give_up, lambda event, what: late.append(True))
+    try:
+        while not done():
+            assert not late, f"waited {give_up} s in vain"
+            base.loop(ev.LoopFlag.ONCE)
+    finally:
+        deadline.close()
