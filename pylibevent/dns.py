@@ -46,10 +46,21 @@ class DNSOption(IntFlag):
     HOSTSFILE = lib.DNS_OPTION_HOSTSFILE
 
 
+_ALL_OPTIONS = DNSOption(lib.DNS_OPTIONS_ALL)
+
+
 class DNSRequest(Handle):
     """A question to a DNSBase, under way or answered; made by its methods."""
 
     __slots__ = ("_base", "_callback", "_cancelled", "_dns", "_id", "_port", "question")
+
+    _base: EventBase
+    _callback: DNSCallback
+    _cancelled: bool
+    _dns: DNSBase
+    _id: int
+    _port: int
+    question: str
 
     def __init__(self) -> None:
         raise TypeError("a DNSRequest isn't made itself: a DNSBase makes it")
@@ -275,7 +286,7 @@ class DNSBase(Handle):
         check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
 
     def parse_resolv_conf(
-        self, path: str | os.PathLike[str] = "/etc/resolv.conf", options: DNSOption = DNSOption(lib.DNS_OPTIONS_ALL)
+        self, path: str | os.PathLike[str] = "/etc/resolv.conf", options: DNSOption = _ALL_OPTIONS
     ) -> None:
         """Take settings from a file (``evdns_base_resolv_conf_parse``).
 

@@ -37,6 +37,15 @@ class Listener(Handle):
 
     __slots__ = ("_address", "_base", "_callback", "_closed", "_family", "_id", "_on_error", "_owner", "_pause")
 
+    _base: EventBase
+    _callback: AcceptCallback | None
+    _closed: bool
+    _family: int
+    _id: int
+    _on_error: ErrorCallback | None
+    _owner: object
+    _pause: float
+
     def __init__(self) -> None:
         raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
 
@@ -129,10 +138,10 @@ class Listener(Handle):
         fd = check_descriptor(sock, "sock")
         _check_callbacks(callback, error)
         family, listens = _look_at(fd)
-        if backlog is None:
-            queue = 0 if listens else _DEFAULT_BACKLOG
+        if backlog is not None or not listens:
+            queue = check_int(_DEFAULT_BACKLOG if backlog is None else backlog, "backlog", 1, _MOST_BACKLOG)
         else:
-            queue = check_int(backlog, "backlog", 1, _MOST_BACKLOG)
+            queue = 0
         options = _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         options |= lib.LEV_OPT_CLOSE_ON_FREE if close else 0
         number = next_id()
@@ -162,7 +171,7 @@ class Listener(Handle):
         self._family = family
         self._callback = callback
         self._on_error = error
-        self._owner: object = None
+        self._owner = None
         self._closed = False
         self._pause = 0.1
         base._armed[number] = self._ready

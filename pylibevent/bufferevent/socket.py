@@ -127,9 +127,10 @@ class SocketBufferEvent(BufferEvent):
             raise ValueError(f"family must be AF_UNSPEC, AF_INET or AF_INET6, not {family!r}")
         check_int(port, "port", 1, 65535)
         if dns is None:
-            if type(self).resolver_of is None:
+            resolver_of = type(self).resolver_of
+            if resolver_of is None:
                 raise RuntimeError("there is no resolver: give dns=")
-            dns = type(self).resolver_of(self._base)
+            dns = resolver_of(self._base)
         self._check_idle()
         check(lib.pev_bev_expect_connect(self._h), self)
         try:

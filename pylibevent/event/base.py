@@ -298,12 +298,18 @@ class EventBase(Handle):
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
         self._turn &= ~_CONTINUE
-        rest = list(self._due or ())
-        self._due = None
+        rest = self._take_due()
         self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
-        entries = rest + [entry for entry in self._due or () if not _merge(rest, entry)]
-        entries.sort(key=lambda entry: self._priority_of(self._armed.get(entry[0])))
+        entries = rest + [entry for entry in self._take_due() if not _merge(rest, entry)]
+        entries.sort(key=self._urgency)
         self._due = iter(entries) if entries else None
+
+    def _take_due(self) -> list[Entry]:
+        due, self._due = self._due, None
+        return list(due or ())
+
+    def _urgency(self, entry: Entry) -> int:
+        return self._priority_of(self._armed.get(entry[0]))
 
     def _priority_of(self, ready: Callable[[int, int], None] | None) -> int:
         owner = getattr(ready, "__self__", None)

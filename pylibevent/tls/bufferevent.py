@@ -44,6 +44,10 @@ class TLSBufferEvent(BufferEvent):
 
     __slots__ = ("_server_hostname", "_server_side", "_underlying")
 
+    _server_hostname: str | None
+    _server_side: bool
+    _underlying: BufferEvent
+
     def __init__(self) -> None:
         raise TypeError("a TLSBufferEvent isn't made itself: use TLSBufferEvent.connect(), .accept() or .wrap()")
 
@@ -74,16 +78,16 @@ class TLSBufferEvent(BufferEvent):
             ValueError: A host name that can't be one, or none where ``ctx.check_hostname`` wants it.
             OSError: Connecting failed at once.
         """
-        host = address[0] if isinstance(address, tuple) and address else None
-        if server_hostname is None and isinstance(host, str):
+        host, port = _host_of(address)
+        if server_hostname is None and host is not None:
             server_hostname = host.partition("%")[0]
         options = Option(check_options(options))
         socket_bev = SocketBufferEvent(base, None, options)
         self = None
         try:
             self = cls.wrap(socket_bev, ctx, server_hostname=server_hostname, options=options)
-            if isinstance(host, str) and not _is_numeric(host):
-                socket_bev.connect_hostname(host, address[1], dns)  # type: ignore[arg-type]
+            if host is not None and not _is_numeric(host):
+                socket_bev.connect_hostname(host, port, dns)
             else:
                 socket_bev.connect(address)
         except BaseException:
@@ -244,9 +248,9 @@ class TLSBufferEvent(BufferEvent):
     # ------------------------------------------------------------ why it ended
 
     def _explain(self, events: int, detail: int) -> BaseException:
-        failed = getattr(self._underlying, "_failure", None)
+        failed: BaseException | None = getattr(self._underlying, "_failure", None)
         if failed is not None:
-            return failed  # type: ignore[no-any-return]
+            return failed
         if events & What.TIMEOUT:
             return super()._explain(events, detail)
         codes = self._codes()
@@ -294,6 +298,13 @@ class TLSBufferEvent(BufferEvent):
         super()._ready(what, detail)
         if what & lib.PEV_NOTE_GONE:
             self._let_go()
+
+
+def _host_of(address: Address) -> tuple[str | None, int]:
+    """Host and port of an address that has them; what is wrong with others is told where they are used."""
+    if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
+        return address[0], address[1]
+    return None, 0
 
 
 def _is_numeric(host: str) -> bool:

@@ -43,6 +43,10 @@ class TLSContext(Handle):
 
     __slots__ = ("_check_hostname", "_server_side", "_verify_mode")
 
+    _check_hostname: bool
+    _server_side: bool
+    _verify_mode: ssl.VerifyMode
+
     def __init__(self) -> None:
         raise TypeError("a TLSContext isn't made itself: use TLSContext.client() or TLSContext.server()")
 
