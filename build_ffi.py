@@ -19,7 +19,8 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
-NAMES = ["util", "event", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
+NAMES = ["library", "util", "loop", "base", "event", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
+SOURCES = ["source", *NAMES]  # source.c has nothing that Python sees
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 PACKAGES = ["libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads", "libssl", "libcrypto"]
@@ -93,7 +94,7 @@ def make_builder() -> FFI:
     builder.set_source(
         "pylibevent._libevent",
         '#include "pylibevent.h"\n',
-        sources=[f"csrc/{name}.c" for name in NAMES],
+        sources=[f"csrc/{name}.c" for name in SOURCES],
         depends=[str(p.relative_to(HERE)) for p in sorted(CSRC.glob("*.h"))],
         py_limited_api=True,
         **flags(),

@@ -684,6 +684,18 @@ pev_buffer_give_back(struct pev_buffer *h)
 static pthread_mutex_t changes_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pev_buffer *changed_first, *changed_last;
 
+void
+pev_lock_changes(void)
+{
+	pthread_mutex_lock(&changes_lock);
+}
+
+void
+pev_unlock_changes(void)
+{
+	pthread_mutex_unlock(&changes_lock);
+}
+
 static void
 forget_changes(struct pev_buffer *h)
 {

@@ -70,8 +70,11 @@ enum {
 
 TAILQ_HEAD(pev_sources, pev_source);
 
-#include "event.cdef.h"
+#include "library.cdef.h"
 #include "util.cdef.h"
+#include "loop.cdef.h"
+#include "base.cdef.h"
+#include "event.cdef.h"
 #include "buffer.cdef.h"
 #include "bufferevent.cdef.h"
 #include "listener.cdef.h"
@@ -79,7 +82,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
 
-/* ---- event.c: the loop ---- */
+/* ---- loop.c ---- */
 
 /* How much one pass may gather before Python gets its turn. Entries bound the time that callbacks wait; bytes keep
  * what was read in the processor's cache until Python looks at it. */
@@ -116,6 +119,7 @@ struct pev_loop {
 	int n_signals; /* signal events that are added */
 	struct pev_sources children;
 	struct pev_source *graves;
+	TAILQ_ENTRY(pev_loop) next_loop;
 };
 
 extern unsigned pev_fork_generation;
@@ -133,6 +137,16 @@ pev_loop_usable(const struct pev_loop *loop, int any_thread)
 	return 0;
 }
 
+/* Around a fork: no lock of ours may be held by a thread that the child doesn't have. */
+void pev_lock_loops(void);
+void pev_unlock_loops(void);
+void pev_lock_signals(void);
+void pev_unlock_signals(void);
+void pev_lock_changes(void);
+void pev_unlock_changes(void);
+
+/* ---- source.c ---- */
+
 void pev_source_init(struct pev_source *source, struct pev_loop *loop, uint64_t id, int layer,
     void (*shut)(struct pev_source *), void (*drop)(struct pev_source *));
 void pev_source_forget(struct pev_source *source);
@@ -141,8 +155,14 @@ int pev_source_bury(struct pev_source *source);
 void pev_note(struct pev_source *source, unsigned what, int priority);
 void pev_end_pass(struct pev_loop *loop);
 int pev_default_priority(const struct pev_loop *loop);
-int pev_timeval(double seconds, struct timeval *tv);
+void pev_empty_graves(struct pev_loop *loop);
+
+/* ---- loop.c, event.c ---- */
+
 void pev_mark_internal(struct event *ev);
+int pev_claim_signals(struct pev_loop *loop);
+void pev_release_signals(struct pev_loop *loop);
+void pev_second_look(evutil_socket_t fd, short what, void *arg);
 
 static inline int
 pev_event_priority(const struct event *ev)
@@ -150,8 +170,18 @@ pev_event_priority(const struct event *ev)
 	return ev->ev_evcallback.evcb_pri;
 }
 
+/* ---- library.c ---- */
+
 void *pev_new(size_t size);
 void pev_delete(void *p);
+int pev_timeval(double seconds, struct timeval *tv);
+int pev_log_waiting(void);
+
+static inline double
+pev_seconds(const struct timeval *tv)
+{
+	return (double)tv->tv_sec + (double)tv->tv_usec / 1e6;
+}
 
 /* ---- util.c ---- */
 

@@ -1,0 +1,487 @@
+/* event2/event.h: the base and its pass.
+ *
+ * The pass (pev_loop_pass) is the one place where libevent's loop runs. The rules it keeps:
+ *
+ *   1. One poll, one batch. EVLOOP_ONCE goes on as long as anything is active, and what Python has not yet looked at
+ *      may stay active for ever (facts of libevent: a reader at its high mark is called again and again). So the first
+ *      trampoline of a pass activates a breaker: an event of ours at the same priority, hence queued behind all that
+ *      the poll found, whose callback ends the pass.
+ *   2. A pass in which nothing was noted doesn't return: a relay can stay in C for hours.
+ *   3. What is noted twice is handed over once, with both reasons.
+ *   4. Events of our own (breaker, wake-up) are internal to libevent's eyes: they don't keep a loop running.
+ */
+#include "pylibevent.h"
+
+#include <fcntl.h>
+
+/* All that there are, for a fork's sake. */
+static TAILQ_HEAD(, pev_loop) loops = TAILQ_HEAD_INITIALIZER(loops);
+static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void
+pev_lock_loops(void)
+{
+	struct pev_loop *loop;
+	pthread_mutex_lock(&loops_lock);
+	TAILQ_FOREACH(loop, &loops, next_loop)
+		pthread_mutex_lock(&loop->lock);
+}
+
+void
+pev_unlock_loops(void)
+{
+	struct pev_loop *loop;
+	TAILQ_FOREACH(loop, &loops, next_loop)
+		pthread_mutex_unlock(&loop->lock);
+	pthread_mutex_unlock(&loops_lock);
+}
+
+/* ------------------------------------------------------------------ events of our own */
+
+/* libevent neither counts internal events nor lets them keep a loop running. */
+void
+pev_mark_internal(struct event *ev)
+{
+	ev->ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+}
+
+static void
+on_breaker(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_loop *loop = arg;
+	PEV_UNUSED(fd);
+	PEV_UNUSED(what);
+	event_base_loopbreak(loop->base);
+}
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	PEV_UNUSED(fd);
+	PEV_UNUSED(what);
+	pev_end_pass(arg);
+}
+
+/* Signals have written their numbers here; Python runs its handlers as soon as it is back. */
+static void
+on_watch(evutil_socket_t fd, short what, void *arg)
+{
+	char numbers[64];
+	PEV_UNUSED(what);
+	while (read(fd, numbers, sizeof numbers) == (ssize_t)sizeof numbers)
+		;
+	pev_end_pass(arg);
+}
+
+static int
+assign_own(struct pev_loop *loop, struct event *ev, int fd, short events, event_callback_fn callback, int priority)
+{
+	if (event_assign(ev, loop->base, fd, events, callback, loop) < 0)
+		return -PEV_EFAILED;
+	event_priority_set(ev, priority);
+	pev_mark_internal(ev);
+	return 0;
+}
+
+static int
+make_breakers(struct pev_loop *loop, int n)
+{
+	struct event *breakers = calloc((size_t)n, sizeof *breakers);
+	int i;
+	if (breakers == NULL)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		if (assign_own(loop, &breakers[i], -1, 0, on_breaker, i) < 0) {
+			free(breakers);
+			return -PEV_EFAILED;
+		}
+	}
+	free(loop->breakers);
+	loop->breakers = breakers;
+	loop->n_priorities = n;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ a base */
+
+/* libevent ends the process when it can't open its descriptors (facts of libevent 6): try first. */
+static int
+descriptors_left(int wanted)
+{
+	int fds[8], n, ok;
+	for (n = 0; n < wanted; n++) {
+		fds[n] = fcntl(0, F_DUPFD_CLOEXEC, 0);
+		if (fds[n] < 0)
+			fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (fds[n] < 0)
+			break;
+	}
+	ok = n == wanted;
+	while (n > 0)
+		close(fds[--n]);
+	return ok;
+}
+
+/* epoll, the pair for signals, the notification, the timer */
+#define BASE_DESCRIPTORS 6
+
+static struct event_config *
+make_config(const struct pev_config *from)
+{
+	struct event_config *config = event_config_new();
+	char name[64];
+	const char *p = from->avoid;
+	if (config == NULL)
+		return NULL;
+	while (p != NULL && *p) {
+		size_t n = strcspn(p, ",");
+		if (n < sizeof name) {
+			memcpy(name, p, n);
+			name[n] = '\0';
+			event_config_avoid_method(config, name);
+		}
+		p += n + (p[n] == ',');
+	}
+	event_config_require_features(config, from->features);
+	event_config_set_flag(config, from->flags);
+	event_config_set_num_cpus_hint(config, from->num_cpus_hint);
+	if (from->max_interval >= 0 || from->max_callbacks >= 0) {
+		struct timeval tv;
+		int timed = from->max_interval >= 0 && pev_timeval(from->max_interval, &tv) == 0;
+		event_config_set_max_dispatch_interval(config, timed ? &tv : NULL, from->max_callbacks, from->min_priority);
+	}
+	return config;
+}
+
+static int
+assign_own_events(struct pev_loop *loop)
+{
+	if (assign_own(loop, &loop->wake, -1, 0, on_wake, 0) < 0)
+		return -1;
+	if (assign_own(loop, &loop->watch, -1, EV_READ | EV_PERSIST, on_watch, 0) < 0)
+		return -1;
+	if (assign_own(loop, &loop->beat, -1, EV_PERSIST, on_wake, 0) < 0)
+		return -1;
+	if (assign_own(loop, &loop->second_look, -1, 0, pev_second_look, 0) < 0)
+		return -1;
+	return make_breakers(loop, 1);
+}
+
+struct pev_loop *
+pev_loop_new(const struct pev_config *from)
+{
+	struct pev_loop *loop;
+	struct event_config *config;
+
+	if (!descriptors_left(BASE_DESCRIPTORS)) {
+		errno = PEV_EFDS;
+		return NULL;
+	}
+	loop = pev_new(sizeof *loop);
+	config = make_config(from);
+	if (loop == NULL || config == NULL) {
+		if (config)
+			event_config_free(config);
+		pev_delete(loop);
+		errno = ENOMEM;
+		return NULL;
+	}
+	TAILQ_INIT(&loop->noted);
+	TAILQ_INIT(&loop->children);
+	loop->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (loop->base == NULL) {
+		pev_delete(loop);
+		errno = PEV_EFAILED;
+		return NULL;
+	}
+	if (assign_own_events(loop) < 0) {
+		event_base_free(loop->base);
+		pev_delete(loop);
+		errno = ENOMEM;
+		return NULL;
+	}
+	pthread_mutex_init(&loop->lock, NULL);
+	loop->thread = pthread_self();
+	loop->fork_generation = pev_fork_generation;
+	pthread_mutex_lock(&loops_lock);
+	TAILQ_INSERT_TAIL(&loops, loop, next_loop);
+	pthread_mutex_unlock(&loops_lock);
+	return loop;
+}
+
+/* Let finalizers and deferred callbacks run: they hold memory and descriptors that event_base_free would leak (facts of
+ * libevent 2.1). Each pass may queue more, one layer of a stack at a time. */
+static void
+settle(struct event_base *base)
+{
+	int tries;
+	for (tries = 0; tries < 1000; tries++) {
+		if (event_base_get_num_events(base, EVENT_BASE_COUNT_ACTIVE) == 0 && tries > 0)
+			return;
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	}
+}
+
+/* Shuts a layer's children, the newest first: a filter is younger than what it stands on. */
+static void
+shut_layer(struct pev_loop *loop, int layer)
+{
+	struct pev_source *source, *next;
+	for (source = TAILQ_FIRST(&loop->children); source != NULL; source = next) {
+		next = TAILQ_NEXT(source, next_child);
+		if (source->layer == layer)
+			source->shut(source);
+	}
+}
+
+int
+pev_loop_close(struct pev_loop *loop)
+{
+	struct pev_source *source;
+	struct event_base *base = loop->base;
+	int layer;
+
+	if (base == NULL)
+		return 0;
+	if (loop->in_pass)
+		return -PEV_EINPASS;
+	if (loop->peeks)
+		return -PEV_EPEEKED;
+	if (loop->running && !pthread_equal(loop->thread, pthread_self()))
+		return -PEV_ETHREAD;
+	if (loop->fork_generation != pev_fork_generation) {
+		int code = pev_loop_reinit(loop);
+		if (code < 0)
+			return code;
+	}
+	loop->in_pass = 1; /* no trampoline may think that Python is listening, none may bury itself here */
+	loop->breaking = 1;
+	for (layer = 0; layer < PEV_LAYERS; layer++)
+		shut_layer(loop, layer);
+	event_del(&loop->watch);
+	event_del(&loop->beat);
+	event_del(&loop->wake);
+	event_del(&loop->second_look);
+	pev_release_signals(loop);
+	settle(base);
+	while ((source = TAILQ_FIRST(&loop->children)) != NULL)
+		pev_source_leave(source);
+	loop->in_pass = 0;
+	pev_empty_graves(loop);
+	event_base_free(base);
+	loop->base = NULL;
+	free(loop->breakers);
+	loop->breakers = NULL;
+	return 0;
+}
+
+/* Python's base is gone; it was closed before, or can't be (a base in a forked child). */
+void
+pev_loop_free(struct pev_loop *loop)
+{
+	struct pev_source *source;
+	while ((source = TAILQ_FIRST(&loop->children)) != NULL)
+		pev_source_leave(source);
+	pthread_mutex_lock(&loops_lock);
+	TAILQ_REMOVE(&loops, loop, next_loop);
+	pthread_mutex_unlock(&loops_lock);
+	free(loop->breakers);
+	free(loop->modes);
+	pthread_mutex_destroy(&loop->lock);
+	pev_delete(loop);
+}
+
+int
+pev_loop_check(struct pev_loop *loop)
+{
+	return pev_loop_usable(loop, 1);
+}
+
+int
+pev_loop_is_mine(struct pev_loop *loop)
+{
+	return pthread_equal(loop->thread, pthread_self());
+}
+
+int
+pev_loop_enter(struct pev_loop *loop)
+{
+	int code = pev_loop_usable(loop, 1);
+	if (code < 0)
+		return code;
+	if (loop->running)
+		return pthread_equal(loop->thread, pthread_self()) ? -PEV_ERUNNING : -PEV_ETHREAD;
+	if (loop->in_pass)
+		return -PEV_EINPASS;
+	loop->thread = pthread_self();
+	loop->running = 1;
+	code = pev_claim_signals(loop);
+	if (code < 0)
+		loop->running = 0;
+	return code;
+}
+
+void
+pev_loop_leave(struct pev_loop *loop)
+{
+	loop->running = 0;
+	pev_release_signals(loop);
+}
+
+static int
+hand_over(struct pev_loop *loop)
+{
+	int n = 0;
+	struct pev_source *source;
+	while (n < PEV_READY_MAX && (source = TAILQ_FIRST(&loop->noted)) != NULL) {
+		struct pev_ready *entry = &loop->ready[n++];
+		entry->id = source->id;
+		entry->what = source->noted;
+		entry->detail = source->detail;
+		TAILQ_REMOVE(&loop->noted, source, next_noted);
+		loop->n_noted--;
+		source->noted = 0;
+		source->detail = 0;
+	}
+	loop->statistics.noted += (unsigned)n;
+	loop->n_ready = n;
+	return n;
+}
+
+static int
+poll_once(struct pev_loop *loop, int flags)
+{
+	int result;
+	loop->breaking = 0;
+	loop->bytes_noted = 0;
+	loop->statistics.polls++;
+	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
+	if (result < 0)
+		return errno ? -errno : -PEV_EFAILED;
+	return result;
+}
+
+/* One pass: poll, let libevent do its I/O, gather what happened. Returns the number of entries in pev_loop_ready(), with
+ * PEV_PASS_ bits. flags: EVLOOP_ and PEV_PASS_TAKEN, without which a KeyboardInterrupt between this function and the
+ * statement after it would lose a batch. */
+int
+pev_loop_pass(struct pev_loop *loop, int flags)
+{
+	int result = 0, n;
+	int code = pev_loop_usable(loop, 0);
+	if (code < 0)
+		return code;
+	if (loop->in_pass)
+		return -PEV_EINPASS;
+	if (loop->peeks)
+		return -PEV_EPEEKED;
+	if (loop->n_ready && !(flags & PEV_PASS_TAKEN))
+		return loop->n_ready;
+	loop->n_ready = 0;
+	pev_empty_graves(loop);
+	loop->statistics.passes++;
+	loop->interrupted = 0;
+	loop->in_pass = 1;
+	if (!TAILQ_EMPTY(&loop->noted))
+		flags |= EVLOOP_NONBLOCK;
+	do {
+		result = poll_once(loop, flags & (EVLOOP_NONBLOCK | EVLOOP_NO_EXIT_ON_EMPTY));
+	} while (result == 0 && TAILQ_EMPTY(&loop->noted) && !loop->interrupted &&
+	    !(flags & (EVLOOP_NONBLOCK | EVLOOP_ONCE)));
+	loop->in_pass = 0;
+	pev_empty_graves(loop);
+	if (result < 0)
+		return result;
+	n = hand_over(loop);
+	if (result == 1)
+		n |= PEV_PASS_EMPTY;
+	if (loop->interrupted)
+		n |= PEV_PASS_INTERRUPTED;
+	if (pev_log_waiting())
+		n |= PEV_PASS_LOGGED;
+	return n;
+}
+
+const struct pev_ready *
+pev_loop_ready(struct pev_loop *loop)
+{
+	return loop->ready;
+}
+
+/* From any thread: the pass that is under way, or the next one, returns. */
+int
+pev_loop_wake(struct pev_loop *loop)
+{
+	int code = pev_loop_usable(loop, 1);
+	if (code < 0)
+		return code;
+	event_active(&loop->wake, EV_READ, 1);
+	return 0;
+}
+
+/* Watch the read end of the wake-up descriptor; fd -1 stops. */
+int
+pev_loop_watch(struct pev_loop *loop, int fd)
+{
+	if (loop->base == NULL)
+		return -PEV_ECLOSED;
+	event_del(&loop->watch);
+	if (assign_own(loop, &loop->watch, fd, EV_READ | EV_PERSIST, on_watch, 0) < 0)
+		return -PEV_EFAILED;
+	if (fd >= 0 && event_add(&loop->watch, NULL) < 0)
+		return errno ? -errno : -PEV_EFAILED;
+	return 0;
+}
+
+/* Come back to Python every so many seconds; 0 stops. */
+int
+pev_loop_beat(struct pev_loop *loop, double seconds)
+{
+	struct timeval tv;
+	int code;
+	if (loop->base == NULL)
+		return -PEV_ECLOSED;
+	event_del(&loop->beat);
+	if (seconds <= 0)
+		return 0;
+	if ((code = pev_timeval(seconds, &tv)) < 0)
+		return code;
+	return event_add(&loop->beat, &tv) < 0 ? -PEV_EFAILED : 0;
+}
+
+int
+pev_loop_reinit(struct pev_loop *loop)
+{
+	if (loop->base == NULL)
+		return -PEV_ECLOSED;
+	if (loop->in_pass)
+		return -PEV_EINPASS;
+	if (loop->running && !pthread_equal(loop->thread, pthread_self())) {
+		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */
+		return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
+	}
+	if (!descriptors_left(BASE_DESCRIPTORS))
+		return -PEV_EFDS;
+	if (event_reinit(loop->base) < 0)
+		return -PEV_EFAILED;
+	loop->fork_generation = pev_fork_generation;
+	return 0;
+}
+
+/* Only on a base that has no children: fewer priorities than an event has seen is an abort (facts of libevent 3.1). */
+int
+pev_loop_set_priorities(struct pev_loop *loop, int n)
+{
+	int code = pev_loop_usable(loop, 0);
+	if (code < 0)
+		return code;
+	if (n < 1 || n > 255)
+		return -PEV_EVALUE;
+	if (pev_loop_has_children(loop) || loop->running)
+		return -PEV_EPENDING;
+	settle(loop->base);
+	if (event_base_priority_init(loop->base, n) < 0)
+		return -PEV_EPENDING;
+	return make_breakers(loop, n);
+}

@@ -1,0 +1,123 @@
+/* Sources: what Python can be told about. What happens to one is noted, and handed over by the pass (loop.c). */
+#include "pylibevent.h"
+
+void
+pev_source_init(struct pev_source *source, struct pev_loop *loop, uint64_t id, int layer,
+    void (*shut)(struct pev_source *), void (*drop)(struct pev_source *))
+{
+	source->loop = loop;
+	source->id = id;
+	source->layer = (unsigned char)layer;
+	source->shut = shut;
+	source->drop = drop;
+	pthread_mutex_lock(&loop->lock);
+	TAILQ_INSERT_HEAD(&loop->children, source, next_child);
+	source->in_loop = 1;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* Take back what was noted and not yet handed over. */
+void
+pev_source_forget(struct pev_source *source)
+{
+	if (source->noted) {
+		TAILQ_REMOVE(&source->loop->noted, source, next_noted);
+		source->loop->n_noted--;
+		source->noted = 0;
+	}
+}
+
+/* The loop shall not know the source any more. */
+void
+pev_source_leave(struct pev_source *source)
+{
+	struct pev_loop *loop = source->loop;
+	if (loop == NULL)
+		return;
+	pev_source_forget(source);
+	pthread_mutex_lock(&loop->lock);
+	if (source->in_loop) {
+		TAILQ_REMOVE(&loop->children, source, next_child);
+		source->in_loop = 0;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	source->loop = NULL;
+}
+
+/* Garbage collection may drop a handle in any thread and at any time, also while libevent is on the stack, or in a forked
+ * child that shares its parent's epoll set. Unless this is the loop's own thread outside of a pass, leave the handle to
+ * the loop: 1. Otherwise 0: go ahead. */
+int
+pev_source_bury(struct pev_source *source)
+{
+	struct pev_loop *loop = source->loop;
+	int forked;
+	if (loop == NULL)
+		return 0;
+	forked = loop->fork_generation != pev_fork_generation;
+	if (!forked && !loop->in_pass && pthread_equal(loop->thread, pthread_self()))
+		return 0;
+	pthread_mutex_lock(&loop->lock);
+	source->next_grave = loop->graves;
+	loop->graves = source;
+	pthread_mutex_unlock(&loop->lock);
+	if (!forked)
+		event_active(&loop->wake, EV_READ, 1);
+	return 1;
+}
+
+void
+pev_empty_graves(struct pev_loop *loop)
+{
+	struct pev_source *source, *next;
+	if (__atomic_load_n(&loop->graves, __ATOMIC_RELAXED) == NULL)
+		return;
+	pthread_mutex_lock(&loop->lock);
+	source = loop->graves;
+	loop->graves = NULL;
+	pthread_mutex_unlock(&loop->lock);
+	for (; source != NULL; source = next) {
+		next = source->next_grave;
+		source->drop(source);
+	}
+}
+
+void
+pev_note(struct pev_source *source, unsigned what, int priority)
+{
+	struct pev_loop *loop = source->loop;
+	if (loop == NULL)
+		return;
+	if (!source->noted) {
+		TAILQ_INSERT_TAIL(&loop->noted, source, next_noted);
+		loop->n_noted++;
+	}
+	source->noted |= what;
+	if (!loop->in_pass)
+		return; /* the next pass starts with it */
+	if (!loop->breaking) {
+		loop->breaking = 1;
+		if (priority < 0 || priority >= loop->n_priorities)
+			priority = loop->n_priorities - 1;
+		event_active(&loop->breakers[priority], EV_TIMEOUT, 1);
+		event_base_gettimeofday_cached(loop->base, &loop->now);
+	}
+	if (loop->n_noted >= PEV_READY_MAX || loop->bytes_noted >= PEV_READY_BYTES) {
+		loop->statistics.cut_short++;
+		event_base_loopbreak(loop->base);
+	}
+}
+
+/* End the pass and return to Python though nothing may have been noted. */
+void
+pev_end_pass(struct pev_loop *loop)
+{
+	loop->interrupted = 1;
+	event_base_loopbreak(loop->base);
+}
+
+int
+pev_default_priority(const struct pev_loop *loop)
+{
+	return loop->n_priorities / 2;
+}
