@@ -14,9 +14,6 @@
 #include "pylibevent.h"
 
 #include <limits.h>
-#include <sys/stat.h>
-
-enum { LOOK = 0, ADD = 1, PREPEND = 2, DRAIN = 4 };
 
 /* Which ends Python has frozen; libevent doesn't tell. */
 enum { START_FROZEN = 1, END_FROZEN = 2 };
@@ -31,7 +28,7 @@ frozen_for(const struct pev_buffer *h, int needs)
 		start |= h->is_output;
 		end |= !h->is_output;
 	}
-	return (end && (needs & ADD)) || (start && (needs & (PREPEND | DRAIN)));
+	return (end && (needs & PEV_ADD)) || (start && (needs & (PEV_PREPEND | PEV_DRAIN)));
 }
 
 static int
@@ -57,8 +54,8 @@ exported(const struct pev_buffer *h)
 	return h->owner ? h->owner->exports : h->exports;
 }
 
-static int
-enter(struct pev_buffer *h, int needs, struct evbuffer **out)
+int
+pev_buffer_enter(struct pev_buffer *h, int needs, struct evbuffer **out)
 {
 	int code = find_buffer(h, out);
 	if (code < 0)
@@ -73,8 +70,8 @@ enter(struct pev_buffer *h, int needs, struct evbuffer **out)
 	return code;
 }
 
-static long long
-leave(struct evbuffer *buf, long long result)
+long long
+pev_buffer_leave(struct evbuffer *buf, long long result)
 {
 	evbuffer_unlock(buf);
 	return result;
@@ -129,7 +126,6 @@ pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
 	return h;
 }
 
-static void forget_changes(struct pev_buffer *h);
 
 /* Lets go of the bytes. The evbuffer itself stays until Python drops the handle: another thread may be on its way in. */
 int
@@ -141,19 +137,19 @@ pev_buffer_close(struct pev_buffer *h)
 		return h->owner ? -PEV_EKIND : 0; /* the bufferevent's own */
 	if (h->closed)
 		return 0;
-	code = enter(h, LOOK, &buf);
+	code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (h->exports)
-		return (int)leave(buf, -PEV_EPEEKED);
+		return (int)pev_buffer_leave(buf, -PEV_EPEEKED);
 	h->closed = 1;
 	if (h->callback != NULL)
 		evbuffer_remove_cb_entry(buf, h->callback);
 	h->callback = NULL;
 	evbuffer_unfreeze(buf, 1);
 	evbuffer_drain(buf, evbuffer_get_length(buf));
-	forget_changes(h);
-	return (int)leave(buf, 0);
+	pev_forget_changes(h);
+	return (int)pev_buffer_leave(buf, 0);
 }
 
 void
@@ -163,7 +159,7 @@ pev_buffer_drop(struct pev_buffer *h)
 		pev_buffer_watch(h, 0);
 		h->owner->views[h->is_output] = NULL;
 	}
-	forget_changes(h);
+	pev_forget_changes(h);
 	if (h->own != NULL)
 		evbuffer_free(h->own);
 	pev_delete(h);
@@ -179,7 +175,7 @@ pev_buffer_owner_gone(struct pev_buffer *h, int keep)
 		evbuffer_remove_cb_entry(h->is_output ? bufferevent_get_output(h->owner->bev)
 		                                      : bufferevent_get_input(h->owner->bev), h->callback);
 	h->callback = NULL;
-	forget_changes(h);
+	pev_forget_changes(h);
 	if (!keep)
 		h->owner = NULL;
 }
@@ -213,24 +209,24 @@ int
 pev_buffer_add(struct pev_buffer *h, const char *data, size_t n)
 {
 	struct evbuffer *buf;
-	int code = enter(h, ADD, &buf);
-	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_add(buf, data, n)));
+	int code = pev_buffer_enter(h, PEV_ADD, &buf);
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_add(buf, data, n)));
 }
 
 int
 pev_buffer_prepend(struct pev_buffer *h, const char *data, size_t n)
 {
 	struct evbuffer *buf;
-	int code = enter(h, PREPEND, &buf);
-	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_prepend(buf, data, n)));
+	int code = pev_buffer_enter(h, PEV_PREPEND, &buf);
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_prepend(buf, data, n)));
 }
 
 int
 pev_buffer_drain(struct pev_buffer *h, size_t n)
 {
 	struct evbuffer *buf;
-	int code = enter(h, DRAIN, &buf);
-	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_drain(buf, n)));
+	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_drain(buf, n)));
 }
 
 long long
@@ -238,14 +234,14 @@ pev_buffer_remove(struct pev_buffer *h, char *out, size_t n)
 {
 	struct evbuffer *buf;
 	ev_ssize_t copied;
-	int code = enter(h, DRAIN, &buf);
+	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	if (code < 0)
 		return code;
 	/* evbuffer_remove counts in an int */
 	copied = evbuffer_copyout(buf, out, n);
 	if (copied > 0 && evbuffer_drain(buf, (size_t)copied) < 0)
 		copied = -1;
-	return leave(buf, copied < 0 ? -ENOMEM : copied);
+	return pev_buffer_leave(buf, copied < 0 ? -ENOMEM : copied);
 }
 
 long long
@@ -254,21 +250,21 @@ pev_buffer_copyout(struct pev_buffer *h, char *out, size_t n, size_t start)
 	struct evbuffer *buf;
 	struct evbuffer_ptr from;
 	ev_ssize_t copied;
-	int code = enter(h, LOOK, &buf);
+	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (start >= evbuffer_get_length(buf) || evbuffer_ptr_set(buf, &from, start, EVBUFFER_PTR_SET) < 0)
-		return leave(buf, 0);
+		return pev_buffer_leave(buf, 0);
 	copied = evbuffer_copyout_from(buf, &from, out, n);
-	return leave(buf, copied < 0 ? -ENOMEM : copied);
+	return pev_buffer_leave(buf, copied < 0 ? -ENOMEM : copied);
 }
 
 int
 pev_buffer_expand(struct pev_buffer *h, size_t n)
 {
 	struct evbuffer *buf;
-	int code = enter(h, ADD, &buf);
-	return code < 0 ? code : (int)leave(buf, result_of(evbuffer_expand(buf, n)));
+	int code = pev_buffer_enter(h, PEV_ADD, &buf);
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_expand(buf, n)));
 }
 
 /* Once a program shares chains between buffers, libevent's pullup can write into another one's bytes (facts of libevent
@@ -295,17 +291,17 @@ pev_buffer_pullup(struct pev_buffer *h, size_t n)
 {
 	struct evbuffer *buf;
 	int is_output = h->owner != NULL && h->is_output;
-	int code = enter(h, is_output ? LOOK : DRAIN | PREPEND, &buf), r = 0;
+	int code = pev_buffer_enter(h, is_output ? PEV_LOOK : PEV_DRAIN | PEV_PREPEND, &buf), r = 0;
 	if (code < 0)
 		return code;
 	if (exported(h))
-		return (int)leave(buf, -PEV_EPEEKED);
+		return (int)pev_buffer_leave(buf, -PEV_EPEEKED);
 	if (n > evbuffer_get_length(buf))
 		n = evbuffer_get_length(buf);
 	if (n <= evbuffer_get_contiguous_space(buf))
-		return (int)leave(buf, 0);
+		return (int)pev_buffer_leave(buf, 0);
 	if (multicast_seen && is_output)
-		return (int)leave(buf, -PEV_EFROZEN);
+		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (h->callback != NULL) /* no byte comes or goes */
 		evbuffer_cb_clear_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
 	if (multicast_seen)
@@ -314,7 +310,7 @@ pev_buffer_pullup(struct pev_buffer *h, size_t n)
 		r = -1;
 	if (h->callback != NULL)
 		evbuffer_cb_set_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
-	return (int)leave(buf, result_of(r));
+	return (int)pev_buffer_leave(buf, result_of(r));
 }
 
 /* ------------------------------------------------------------------ two buffers */
@@ -323,12 +319,12 @@ static int
 enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_buffer *other, int other_needs,
     struct evbuffer **other_buf)
 {
-	int code = enter(h, needs, buf);
+	int code = pev_buffer_enter(h, needs, buf);
 	if (code < 0)
 		return code;
 	/* No second lock while the first is held: libevent takes both in an order of its own. */
 	evbuffer_unlock(*buf);
-	code = enter(other, other_needs, other_buf);
+	code = pev_buffer_enter(other, other_needs, other_buf);
 	if (code < 0)
 		return code;
 	evbuffer_unlock(*other_buf);
@@ -339,7 +335,7 @@ int
 pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source;
-	int code = enter_both(h, ADD, &buf, from, DRAIN, &source);
+	int code = enter_both(h, PEV_ADD, &buf, from, PEV_DRAIN, &source);
 	return code < 0 ? code : result_of(evbuffer_add_buffer(buf, source));
 }
 
@@ -347,7 +343,7 @@ int
 pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source;
-	int code = enter_both(h, PREPEND, &buf, from, DRAIN, &source);
+	int code = enter_both(h, PEV_PREPEND, &buf, from, PEV_DRAIN, &source);
 	return code < 0 ? code : result_of(evbuffer_prepend_buffer(buf, source));
 }
 
@@ -360,7 +356,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 	int code, r;
 	if (from->owner != NULL)
 		return -PEV_EKIND;
-	code = enter_both(h, ADD, &buf, from, LOOK, &source);
+	code = enter_both(h, PEV_ADD, &buf, from, PEV_LOOK, &source);
 	if (code < 0)
 		return code;
 	fresh = evbuffer_new();
@@ -379,7 +375,7 @@ pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
 {
 	struct evbuffer *buf, *destination;
 	long long moved = 0;
-	int code = enter_both(h, DRAIN, &buf, to, ADD, &destination);
+	int code = enter_both(h, PEV_DRAIN, &buf, to, PEV_ADD, &destination);
 	if (code < 0)
 		return code;
 	while (n > 0) { /* evbuffer_remove_buffer counts in an int */
@@ -402,18 +398,18 @@ int
 pev_buffer_readline(struct pev_buffer *h, int style, char **line, size_t *n)
 {
 	struct evbuffer *buf;
-	int code = enter(h, DRAIN, &buf);
+	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	if (code < 0)
 		return code;
 	*line = evbuffer_readln(buf, n, (enum evbuffer_eol_style)style);
-	return (int)leave(buf, *line != NULL);
+	return (int)pev_buffer_leave(buf, *line != NULL);
 }
 
 /* -1: not found; other negative numbers are codes. */
 #define NOT_FOUND (-1LL)
 
-static int
-place(struct evbuffer *buf, struct evbuffer_ptr *out, size_t position)
+int
+pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *out, size_t position)
 {
 	if (position > evbuffer_get_length(buf))
 		return -1;
@@ -426,26 +422,26 @@ pev_buffer_search(struct pev_buffer *h, const char *what, size_t n, size_t start
 	struct evbuffer *buf;
 	struct evbuffer_ptr from, to, found;
 	size_t length;
-	int code = enter(h, LOOK, &buf);
+	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	length = evbuffer_get_length(buf);
 	if (end > length)
 		end = length;
 	if (start > end || n > end - start)
-		return leave(buf, NOT_FOUND);
+		return pev_buffer_leave(buf, NOT_FOUND);
 	if (n == 0)
-		return leave(buf, (long long)start);
-	if (place(buf, &from, start) < 0)
-		return leave(buf, NOT_FOUND);
+		return pev_buffer_leave(buf, (long long)start);
+	if (pev_buffer_place(buf, &from, start) < 0)
+		return pev_buffer_leave(buf, NOT_FOUND);
 	if (end == length) {
 		found = evbuffer_search(buf, what, n, &from);
 	} else {
-		if (place(buf, &to, end) < 0)
-			return leave(buf, NOT_FOUND);
+		if (pev_buffer_place(buf, &to, end) < 0)
+			return pev_buffer_leave(buf, NOT_FOUND);
 		found = evbuffer_search_range(buf, what, n, &from, &to);
 	}
-	return leave(buf, found.pos < 0 || (size_t)found.pos + n > end ? NOT_FOUND : (long long)found.pos);
+	return pev_buffer_leave(buf, found.pos < 0 || (size_t)found.pos + n > end ? NOT_FOUND : (long long)found.pos);
 }
 
 long long
@@ -453,13 +449,13 @@ pev_buffer_search_eol(struct pev_buffer *h, int style, size_t start, size_t *eol
 {
 	struct evbuffer *buf;
 	struct evbuffer_ptr from, found;
-	int code = enter(h, LOOK, &buf);
+	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
-	if (start >= evbuffer_get_length(buf) || place(buf, &from, start) < 0)
-		return leave(buf, NOT_FOUND);
+	if (start >= evbuffer_get_length(buf) || pev_buffer_place(buf, &from, start) < 0)
+		return pev_buffer_leave(buf, NOT_FOUND);
 	found = evbuffer_search_eol(buf, &from, eol_length, (enum evbuffer_eol_style)style);
-	return leave(buf, found.pos < 0 ? NOT_FOUND : (long long)found.pos);
+	return pev_buffer_leave(buf, found.pos < 0 ? NOT_FOUND : (long long)found.pos);
 }
 
 /* ------------------------------------------------------------------ descriptors */
@@ -468,14 +464,14 @@ long long
 pev_buffer_read_fd(struct pev_buffer *h, int fd, int n)
 {
 	struct evbuffer *buf;
-	int r, code = enter(h, ADD, &buf);
+	int r, code = pev_buffer_enter(h, PEV_ADD, &buf);
 	if (code < 0)
 		return code;
 	if (n == 0)
-		return leave(buf, 0); /* evbuffer_read aborts on 0 when the last chain is full (facts of libevent 6) */
+		return pev_buffer_leave(buf, 0); /* evbuffer_read aborts on 0 when the last chain is full (facts of libevent 6) */
 	errno = 0;
 	r = evbuffer_read(buf, fd, n);
-	return leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
+	return pev_buffer_leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
 }
 
 /* n < 0: all of it */
@@ -483,14 +479,14 @@ long long
 pev_buffer_write_fd(struct pev_buffer *h, int fd, long long n)
 {
 	struct evbuffer *buf;
-	int r, code = enter(h, DRAIN, &buf);
+	int r, code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	if (code < 0)
 		return code;
 	if (evbuffer_get_length(buf) == 0 || n == 0)
-		return leave(buf, 0); /* evbuffer_write says -1 and leaves errno alone */
+		return pev_buffer_leave(buf, 0); /* evbuffer_write says -1 and leaves errno alone */
 	errno = 0;
 	r = evbuffer_write_atmost(buf, fd, (ev_ssize_t)n);
-	return leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
+	return pev_buffer_leave(buf, r < 0 ? (errno ? -errno : -PEV_EFAILED) : r);
 }
 
 /* ------------------------------------------------------------------ freezing */
@@ -506,30 +502,30 @@ int
 pev_buffer_freeze(struct pev_buffer *h, int at_start)
 {
 	struct evbuffer *buf;
-	int code = enter(h, LOOK, &buf);
+	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (!freeze_end_ok(h, at_start))
-		return (int)leave(buf, -PEV_EFROZEN);
+		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (evbuffer_freeze(buf, at_start) < 0)
-		return (int)leave(buf, -PEV_EFAILED);
+		return (int)pev_buffer_leave(buf, -PEV_EFAILED);
 	h->frozen |= at_start ? START_FROZEN : END_FROZEN;
-	return (int)leave(buf, 0);
+	return (int)pev_buffer_leave(buf, 0);
 }
 
 int
 pev_buffer_unfreeze(struct pev_buffer *h, int at_start)
 {
 	struct evbuffer *buf;
-	int code = enter(h, LOOK, &buf);
+	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (!freeze_end_ok(h, at_start))
-		return (int)leave(buf, -PEV_EFROZEN);
+		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (evbuffer_unfreeze(buf, at_start) < 0)
-		return (int)leave(buf, -PEV_EFAILED);
+		return (int)pev_buffer_leave(buf, -PEV_EFAILED);
 	h->frozen &= (unsigned char)~(at_start ? START_FROZEN : END_FROZEN);
-	return (int)leave(buf, 0);
+	return (int)pev_buffer_leave(buf, 0);
 }
 
 #if LIBEVENT_VERSION_NUMBER >= 0x02020000
@@ -576,387 +572,3 @@ pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
 	return -ENOTSUP;
 }
 #endif
-
-/* ------------------------------------------------------------------ memory lent to Python */
-
-static int
-copy_spans(struct pev_span *out, const struct evbuffer_iovec *vec, int n, size_t limit)
-{
-	int i;
-	for (i = 0; i < n && limit > 0; i++) {
-		out[i].start = vec[i].iov_base;
-		out[i].length = vec[i].iov_len < limit ? vec[i].iov_len : limit;
-		limit -= out[i].length;
-	}
-	return i;
-}
-
-/* How many spans there are; up to max of them into out. The caller lends the buffer before and gives it back after. */
-int
-pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max)
-{
-	struct evbuffer *buf;
-	struct evbuffer_ptr from;
-	struct evbuffer_iovec *vec;
-	size_t length;
-	int spans, code = enter(h, LOOK, &buf);
-	if (code < 0)
-		return code;
-	length = evbuffer_get_length(buf);
-	if (start >= length || n == 0 || place(buf, &from, start) < 0)
-		return (int)leave(buf, 0);
-	if (n > length - start)
-		n = length - start;
-	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, NULL, 0);
-	if (spans <= 0 || spans > max)
-		return (int)leave(buf, spans);
-	vec = calloc((size_t)spans, sizeof *vec);
-	if (vec == NULL)
-		return (int)leave(buf, -ENOMEM);
-	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, vec, spans);
-	if (spans > 0)
-		spans = copy_spans(out, vec, spans, n);
-	free(vec);
-	return (int)leave(buf, spans);
-}
-
-int
-pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max)
-{
-	struct evbuffer *buf;
-	struct evbuffer_iovec vec[16];
-	int spans, code = enter(h, ADD, &buf);
-	if (code < 0)
-		return code;
-	if (n == 0 || n > (size_t)EV_SSIZE_MAX / 2 || max < 1 || max > 16)
-		return (int)leave(buf, -PEV_EVALUE); /* size 0 aborts (facts of libevent 6) */
-	spans = evbuffer_reserve_space(buf, (ev_ssize_t)n, vec, max);
-	if (spans < 0)
-		return (int)leave(buf, -ENOMEM);
-	return (int)leave(buf, copy_spans(out, vec, spans, EV_SSIZE_MAX));
-}
-
-/* The spans as reserved, with their lengths cut to what was filled. */
-int
-pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
-{
-	struct evbuffer *buf;
-	struct evbuffer_iovec vec[16];
-	int i, code = enter(h, LOOK, &buf);
-	if (code < 0)
-		return code;
-	if (n < 0 || n > 16)
-		return (int)leave(buf, -PEV_EVALUE);
-	for (i = 0; i < n; i++) {
-		vec[i].iov_base = spans[i].start;
-		vec[i].iov_len = spans[i].length;
-	}
-	return (int)leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -PEV_EVALUE : 0);
-}
-
-void
-pev_buffer_lend(struct pev_buffer *h)
-{
-	if (h->owner == NULL) {
-		h->exports++;
-		return;
-	}
-	h->owner->exports++;
-	if (h->owner->source.loop)
-		h->owner->source.loop->peeks++;
-}
-
-void
-pev_buffer_give_back(struct pev_buffer *h)
-{
-	if (h->owner == NULL) {
-		h->exports--;
-		return;
-	}
-	h->owner->exports--;
-	if (h->owner->source.loop)
-		h->owner->source.loop->peeks--;
-}
-
-/* ------------------------------------------------------------------ changes */
-
-/* What was recorded and not yet told, by the thread that made the change. */
-static pthread_mutex_t changes_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct pev_buffer *changed_first, *changed_last;
-
-void
-pev_lock_changes(void)
-{
-	pthread_mutex_lock(&changes_lock);
-}
-
-void
-pev_unlock_changes(void)
-{
-	pthread_mutex_unlock(&changes_lock);
-}
-
-static void
-forget_changes(struct pev_buffer *h)
-{
-	struct pev_buffer **link, *before = NULL;
-	pthread_mutex_lock(&changes_lock);
-	for (link = &changed_first; *link != NULL; before = *link, link = &(*link)->next_changed) {
-		if (*link != h)
-			continue;
-		*link = h->next_changed;
-		if (changed_last == h)
-			changed_last = before;
-		break;
-	}
-	h->is_changed = 0;
-	pthread_mutex_unlock(&changes_lock);
-}
-
-static void
-on_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
-{
-	struct pev_buffer *h = arg;
-	PEV_UNUSED(buf);
-	pthread_mutex_lock(&changes_lock);
-	if (!h->is_changed) {
-		h->is_changed = 1;
-		h->change.orig_size = info->orig_size;
-		h->change.added = h->change.deleted = 0;
-		h->changed_by = pthread_self();
-		h->next_changed = NULL;
-		if (changed_last)
-			changed_last->next_changed = h;
-		else
-			changed_first = h;
-		changed_last = h;
-	}
-	h->change.added += info->n_added;
-	h->change.deleted += info->n_deleted;
-	pthread_mutex_unlock(&changes_lock);
-	if (h->owner != NULL && h->owner->source.loop != NULL && h->owner->source.loop->in_pass)
-		pev_end_pass(h->owner->source.loop);
-}
-
-int
-pev_buffer_watch(struct pev_buffer *h, int on)
-{
-	struct evbuffer *buf;
-	int code = enter(h, LOOK, &buf);
-	if (code < 0)
-		return code;
-	if (on && h->callback == NULL) {
-		h->callback = evbuffer_add_cb(buf, on_change, h);
-		if (h->callback == NULL)
-			return (int)leave(buf, -ENOMEM);
-	} else if (!on && h->callback != NULL) {
-		evbuffer_remove_cb_entry(buf, h->callback);
-		h->callback = NULL;
-	}
-	return (int)leave(buf, 0);
-}
-
-/* The next change made by this thread: 1, or 0 when there is none. */
-int
-pev_buffer_next_change(struct pev_change *out)
-{
-	struct pev_buffer **link, *before = NULL, *h = NULL;
-	if (__atomic_load_n(&changed_first, __ATOMIC_RELAXED) == NULL)
-		return 0;
-	pthread_mutex_lock(&changes_lock);
-	for (link = &changed_first; *link != NULL; before = *link, link = &(*link)->next_changed) {
-		if (!pthread_equal((*link)->changed_by, pthread_self()))
-			continue;
-		h = *link;
-		*link = h->next_changed;
-		if (changed_last == h)
-			changed_last = before;
-		h->is_changed = 0;
-		*out = h->change;
-		out->id = h->id;
-		break;
-	}
-	pthread_mutex_unlock(&changes_lock);
-	return h != NULL;
-}
-
-/* ------------------------------------------------------------------ references */
-
-/* libevent may let go of a reference in any thread, under any lock: push its token on a stack that Python empties. */
-struct release {
-	struct release *next;
-	uint64_t token;
-};
-
-static struct release *releases;
-
-static void
-push_release(struct release *release)
-{
-	release->next = __atomic_load_n(&releases, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&releases, &release->next, release, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
-}
-
-/* Up to max tokens into out. Takes the whole stack at once, so that several threads may call this. */
-int
-pev_take_releases(uint64_t *out, int max)
-{
-	struct release *taken, *next;
-	int n = 0;
-	if (__atomic_load_n(&releases, __ATOMIC_RELAXED) == NULL)
-		return 0;
-	taken = __atomic_exchange_n(&releases, NULL, __ATOMIC_ACQUIRE);
-	for (; taken != NULL; taken = next) {
-		next = taken->next;
-		if (n == max) {
-			push_release(taken);
-			continue;
-		}
-		out[n++] = taken->token;
-		free(taken);
-	}
-	return n;
-}
-
-static void
-on_release(const void *data, size_t n, void *arg)
-{
-	PEV_UNUSED(data);
-	PEV_UNUSED(n);
-	push_release(arg);
-}
-
-static struct release *
-make_release(uint64_t token)
-{
-	struct release *release = malloc(sizeof *release);
-	if (release != NULL)
-		release->token = token;
-	return release;
-}
-
-int
-pev_buffer_add_reference(struct pev_buffer *h, const void *data, size_t n, uint64_t token)
-{
-	struct evbuffer *buf;
-	struct release *release;
-	int code = enter(h, ADD, &buf);
-	if (code < 0)
-		return code;
-	release = make_release(token);
-	if (release == NULL)
-		return (int)leave(buf, -ENOMEM);
-	if (evbuffer_add_reference(buf, data, n, on_release, release) < 0) {
-		free(release); /* on failure libevent doesn't call the cleanup */
-		return (int)leave(buf, -ENOMEM);
-	}
-	return (int)leave(buf, 0);
-}
-
-/* ------------------------------------------------------------------ file segments */
-
-struct pev_segment {
-	struct evbuffer_file_segment *segment; /* NULL when empty, or taken by a failed add */
-	struct release *release;               /* told to Python when there is no libevent segment */
-	long long length;
-};
-
-static void
-on_segment_release(const struct evbuffer_file_segment *segment, int flags, void *arg)
-{
-	PEV_UNUSED(segment);
-	PEV_UNUSED(flags);
-	push_release(arg);
-}
-
-/* length < 0: to the end. Never beyond it: what is there now is read now. */
-static int
-clamp_to_file(int fd, long long offset, long long *length)
-{
-	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -ESPIPE;
-	if (offset < 0 || offset > (long long)st.st_size)
-		return -ERANGE;
-	if (*length < 0)
-		*length = (long long)st.st_size - offset;
-	return *length > (long long)st.st_size - offset ? -ERANGE : 0;
-}
-
-struct pev_segment *
-pev_segment_new(int fd, long long offset, long long length, uint64_t token)
-{
-	struct pev_segment *h;
-	int code = clamp_to_file(fd, offset, &length);
-	if (code < 0) {
-		errno = -code;
-		return NULL;
-	}
-	h = pev_new(sizeof *h);
-	if (h == NULL)
-		return NULL;
-	h->length = length;
-	h->release = make_release(token);
-	if (h->release == NULL) {
-		pev_delete(h);
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (length == 0)
-		return h;
-	errno = 0;
-	h->segment = evbuffer_file_segment_new(fd, offset, length, EVBUF_FS_DISABLE_MMAP | EVBUF_FS_DISABLE_SENDFILE);
-	if (h->segment == NULL) {
-		int saved = errno ? errno : EIO; /* it shrank while we read it */
-		free(h->release);
-		pev_delete(h);
-		errno = saved;
-		return NULL;
-	}
-	evbuffer_file_segment_add_cleanup_cb(h->segment, on_segment_release, h->release);
-	h->release = NULL;
-	return h;
-}
-
-void
-pev_segment_drop(struct pev_segment *h)
-{
-	if (h->segment != NULL)
-		evbuffer_file_segment_free(h->segment);
-	if (h->release != NULL)
-		push_release(h->release);
-	pev_delete(h);
-}
-
-long long
-pev_segment_length(const struct pev_segment *h)
-{
-	return h->length;
-}
-
-int
-pev_buffer_add_segment(struct pev_buffer *h, struct pev_segment *segment, long long offset, long long length)
-{
-	struct evbuffer *buf;
-	int code = enter(h, ADD, &buf);
-	if (code < 0)
-		return code;
-	if (offset < 0 || offset > segment->length)
-		return (int)leave(buf, -ERANGE);
-	if (length < 0)
-		length = segment->length - offset;
-	if (length > segment->length - offset)
-		return (int)leave(buf, -ERANGE);
-	if (length == 0)
-		return (int)leave(buf, 0);
-	if (segment->segment == NULL)
-		return (int)leave(buf, -PEV_ECLOSED);
-	if (evbuffer_add_file_segment(buf, segment->segment, offset, length) < 0) {
-		segment->segment = NULL; /* its error path takes our reference (facts of libevent 2.5) */
-		return (int)leave(buf, -ENOMEM);
-	}
-	return (int)leave(buf, 0);
-}

@@ -205,7 +205,14 @@ struct pev_buffer {
 	struct pev_buffer *next_changed;
 };
 
+/* What a function is about to do to a buffer. */
+enum { PEV_LOOK = 0, PEV_ADD = 1, PEV_PREPEND = 2, PEV_DRAIN = 4 };
+
+int pev_buffer_enter(struct pev_buffer *h, int needs, struct evbuffer **out);
+long long pev_buffer_leave(struct evbuffer *buf, long long result);
+int pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *ptr, size_t at);
 void pev_buffer_owner_gone(struct pev_buffer *h, int keep);
+void pev_forget_changes(struct pev_buffer *h);
 
 /* ---- bufferevent.c ---- */
 

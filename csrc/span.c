@@ -1,0 +1,101 @@
+/* event2/buffer.h: a buffer's memory, lent to Python: peek, reserve and commit. */
+#include "pylibevent.h"
+
+static int
+copy_spans(struct pev_span *out, const struct evbuffer_iovec *vec, int n, size_t limit)
+{
+	int i;
+	for (i = 0; i < n && limit > 0; i++) {
+		out[i].start = vec[i].iov_base;
+		out[i].length = vec[i].iov_len < limit ? vec[i].iov_len : limit;
+		limit -= out[i].length;
+	}
+	return i;
+}
+
+/* How many spans there are; up to max of them into out. The caller lends the buffer before and gives it back after. */
+int
+pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max)
+{
+	struct evbuffer *buf;
+	struct evbuffer_ptr from;
+	struct evbuffer_iovec *vec;
+	size_t length;
+	int spans, code = pev_buffer_enter(h, PEV_LOOK, &buf);
+	if (code < 0)
+		return code;
+	length = evbuffer_get_length(buf);
+	if (start >= length || n == 0 || pev_buffer_place(buf, &from, start) < 0)
+		return (int)pev_buffer_leave(buf, 0);
+	if (n > length - start)
+		n = length - start;
+	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, NULL, 0);
+	if (spans <= 0 || spans > max)
+		return (int)pev_buffer_leave(buf, spans);
+	vec = calloc((size_t)spans, sizeof *vec);
+	if (vec == NULL)
+		return (int)pev_buffer_leave(buf, -ENOMEM);
+	spans = evbuffer_peek(buf, (ev_ssize_t)n, &from, vec, spans);
+	if (spans > 0)
+		spans = copy_spans(out, vec, spans, n);
+	free(vec);
+	return (int)pev_buffer_leave(buf, spans);
+}
+
+int
+pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max)
+{
+	struct evbuffer *buf;
+	struct evbuffer_iovec vec[16];
+	int spans, code = pev_buffer_enter(h, PEV_ADD, &buf);
+	if (code < 0)
+		return code;
+	if (n == 0 || n > (size_t)EV_SSIZE_MAX / 2 || max < 1 || max > 16)
+		return (int)pev_buffer_leave(buf, -PEV_EVALUE); /* size 0 aborts (facts of libevent 6) */
+	spans = evbuffer_reserve_space(buf, (ev_ssize_t)n, vec, max);
+	if (spans < 0)
+		return (int)pev_buffer_leave(buf, -ENOMEM);
+	return (int)pev_buffer_leave(buf, copy_spans(out, vec, spans, EV_SSIZE_MAX));
+}
+
+/* The spans as reserved, with their lengths cut to what was filled. */
+int
+pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
+{
+	struct evbuffer *buf;
+	struct evbuffer_iovec vec[16];
+	int i, code = pev_buffer_enter(h, PEV_LOOK, &buf);
+	if (code < 0)
+		return code;
+	if (n < 0 || n > 16)
+		return (int)pev_buffer_leave(buf, -PEV_EVALUE);
+	for (i = 0; i < n; i++) {
+		vec[i].iov_base = spans[i].start;
+		vec[i].iov_len = spans[i].length;
+	}
+	return (int)pev_buffer_leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -PEV_EVALUE : 0);
+}
+
+void
+pev_buffer_lend(struct pev_buffer *h)
+{
+	if (h->owner == NULL) {
+		h->exports++;
+		return;
+	}
+	h->owner->exports++;
+	if (h->owner->source.loop)
+		h->owner->source.loop->peeks++;
+}
+
+void
+pev_buffer_give_back(struct pev_buffer *h)
+{
+	if (h->owner == NULL) {
+		h->exports--;
+		return;
+	}
+	h->owner->exports--;
+	if (h->owner->source.loop)
+		h->owner->source.loop->peeks--;
+}
