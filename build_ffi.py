@@ -20,7 +20,7 @@ from cffi import FFI
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
-SOURCES = [*NAMES, "source", "span", "change", "reference"]
+SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 PACKAGES = ["libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads", "libssl", "libcrypto"]

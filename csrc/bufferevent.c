@@ -13,8 +13,6 @@
 
 #include <limits.h>
 
-enum { NOT_CONNECTING, CONNECTING, CONNECT_FAILED };
-
 #define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
 
 int
@@ -45,8 +43,8 @@ pev_bev_has_output(const struct pev_bev *h)
 	return evbuffer_get_length(bufferevent_get_output(h->bev)) > 0;
 }
 
-static int
-is_plain_socket(const struct pev_bev *h)
+int
+pev_bev_is_socket(const struct pev_bev *h)
 {
 	return h->layer == NULL;
 }
@@ -118,12 +116,12 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
-	if ((h->wants & EV_WRITE) && h->connecting == NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
+	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
 		note(h, PEV_NOTE_WRITE);
 }
 
-static void
-note_events(struct pev_bev *h, short what, int error)
+void
+pev_bev_note_events(struct pev_bev *h, short what, int error)
 {
 	if (h->ended & BEV_EVENT_ERROR)
 		return;
@@ -141,8 +139,6 @@ note_events(struct pev_bev *h, short what, int error)
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
 }
 
-static void connect_event(struct pev_bev *h, short what, int error);
-
 static void
 on_event(struct bufferevent *bev, short what, void *arg)
 {
@@ -153,10 +149,10 @@ on_event(struct bufferevent *bev, short what, void *arg)
 		what = h->layer->on_event(h, what, error);
 	if (what == 0)
 		return;
-	if (h->connecting != NOT_CONNECTING)
-		connect_event(h, what, error);
+	if (h->connecting != PEV_NOT_CONNECTING)
+		pev_bev_connect_event(h, what, error);
 	else
-		note_events(h, what, error);
+		pev_bev_note_events(h, what, error);
 }
 
 /* ------------------------------------------------------------------ making */
@@ -177,9 +173,6 @@ pev_bev_listen(struct pev_bev *h)
 	bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
 }
 
-static void shut_bev(struct pev_source *source);
-static void drop_bev(struct pev_source *source);
-
 void
 pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer)
@@ -193,223 +186,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 		h->kept = bev;
 	}
 	pev_bev_listen(h);
-	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, shut_bev, drop_bev);
-}
-
-struct pev_bev *
-pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
-{
-	struct pev_bev *h;
-	struct bufferevent *bev;
-	int code = pev_loop_usable(loop, 0);
-	if (code < 0) {
-		errno = -code;
-		return NULL;
-	}
-	h = pev_new(sizeof *h);
-	if (h == NULL)
-		return NULL;
-	bev = bufferevent_socket_new(loop->base, fd, pev_bev_c_options(options));
-	if (bev == NULL) {
-		pev_delete(h);
-		errno = ENOMEM;
-		return NULL;
-	}
-	pev_bev_init(h, loop, bev, options, id, NULL);
-	return h;
-}
-
-/* ------------------------------------------------------------------ closing */
-
-static void
-close_descriptor(struct pev_bev *h)
-{
-	int fd = bufferevent_getfd(h->bev);
-	if (fd < 0)
-		return;
-	bufferevent_setfd(h->bev, -1); /* libevent must forget it before its number is used again */
-	if (h->options & BEV_OPT_CLOSE_ON_FREE)
-		close(fd);
-}
-
-static void
-end_linger(struct pev_bev *h)
-{
-	if (h->deadline != NULL)
-		event_free(h->deadline);
-	h->deadline = NULL;
-	if (h->lingering)
-		pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(h->source.loop));
-	h->lingering = 0;
-}
-
-/* Now and for good. Idempotent; allowed in every callback of libevent's. */
-void
-pev_bev_free(struct pev_bev *h)
-{
-	struct bufferevent *bev;
-	if (h->over != NULL)
-		pev_bev_free(h->over); /* which may free this one too */
-	bev = h->bev;
-	if (bev == NULL)
-		return;
-	if (h->drain_callback != NULL)
-		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
-	h->drain_callback = NULL;
-	pev_buffer_owner_gone(h->views[0], 1);
-	pev_buffer_owner_gone(h->views[1], 1);
-	if (h->layer != NULL && h->layer->before_free != NULL)
-		h->layer->before_free(h);
-	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
-	if (is_plain_socket(h))
-		close_descriptor(h);
-	h->bev = NULL;
-	bufferevent_free(bev);
-	if (h->under != NULL) {
-		struct pev_bev *under = h->under;
-		h->under = under->over = NULL;
-		h->layer->after_free(h, under);
-	}
-	end_linger(h);
-}
-
-static void
-release_kept(struct pev_bev *h)
-{
-	if (h->kept != NULL)
-		bufferevent_decref(h->kept);
-	h->kept = NULL;
-}
-
-static void
-shut_bev(struct pev_source *source)
-{
-	struct pev_bev *h = (struct pev_bev *)source;
-	pev_bev_free(h);
-	release_kept(h);
-	pev_source_forget(source);
-}
-
-static void
-drop_bev(struct pev_source *source)
-{
-	struct pev_bev *h = (struct pev_bev *)source;
-	if (source->loop != NULL) {
-		shut_bev(source);
-		pev_source_leave(source);
-	}
-	pev_buffer_owner_gone(h->views[0], 0);
-	pev_buffer_owner_gone(h->views[1], 0);
-	if (h->layer != NULL && h->layer->on_drop != NULL)
-		h->layer->on_drop(h);
-	pev_delete(h);
-}
-
-void
-pev_bev_drop(struct pev_bev *h)
-{
-	if (!pev_source_bury(&h->source))
-		drop_bev(&h->source);
-}
-
-static void
-on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-	PEV_UNUSED(fd);
-	PEV_UNUSED(what);
-	pev_bev_free(arg);
-}
-
-static void
-step_linger(struct pev_bev *h)
-{
-	if (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h))
-		return;
-	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
-		pev_bev_free(h);
-}
-
-static void
-on_linger_write(struct bufferevent *bev, void *arg)
-{
-	PEV_UNUSED(bev);
-	step_linger(arg);
-}
-
-static void
-on_linger_event(struct bufferevent *bev, short what, void *arg)
-{
-	struct pev_bev *h = arg;
-	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
-		h->open = 1;
-		bufferevent_disable(bev, EV_READ);
-		step_linger(h);
-	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
-		pev_bev_free(h);
-	}
-}
-
-static int
-start_linger(struct pev_bev *h, double seconds)
-{
-	struct timeval tv;
-	int code = pev_timeval(seconds, &tv);
-	if (code < 0)
-		return code;
-	h->deadline = event_new(h->source.loop->base, -1, 0, on_deadline, h);
-	if (h->deadline == NULL || event_add(h->deadline, &tv) < 0) {
-		if (h->deadline != NULL)
-			event_free(h->deadline);
-		h->deadline = NULL;
-		return -ENOMEM;
-	}
-	h->lingering = 1;
-	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
-	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);
-	if (h->open)
-		bufferevent_disable(h->bev, EV_READ);
-	bufferevent_enable(h->bev, EV_WRITE);
-	return 0;
-}
-
-static int
-has_more_to_send(struct pev_bev *h)
-{
-	if (h->layer != NULL)
-		return h->layer->on_drained != NULL;
-	return !(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h) &&
-	    (h->connecting == CONNECTING || bufferevent_getfd(h->bev) >= 0);
-}
-
-/* 0: closed. 1: what was written is still being sent; PEV_NOTE_GONE will say when it is over. */
-int
-pev_bev_close(struct pev_bev *h, double seconds)
-{
-	int code;
-	if (h->bev == NULL)
-		return 0;
-	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
-	if (code < 0)
-		return code;
-	if (h->over != NULL)
-		return -PEV_ECARRIES;
-	if (h->exports)
-		return -PEV_EPEEKED;
-	if (h->lingering && seconds > 0)
-		return 1;
-	pev_source_forget(&h->source);
-	h->wants = 0;
-	h->paused = 0;
-	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
-		code = start_linger(h, seconds);
-		if (code < 0)
-			return code;
-		step_linger(h);
-		return h->bev != NULL;
-	}
-	h->lingering = 0;
-	pev_bev_free(h);
-	return 0;
+	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }
 
 /* ------------------------------------------------------------------ reading and writing */
@@ -430,7 +207,7 @@ let_loop_go(struct pev_bev *h)
 {
 	while (h->under != NULL)
 		h = h->under;
-	if (h->bev != NULL && is_plain_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+	if (h->bev != NULL && pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
 		event_del(&h->bev->ev_read);
 		event_del(&h->bev->ev_write);
 	}
@@ -493,7 +270,7 @@ pev_bev_ended(struct pev_bev *h)
 int
 pev_bev_connecting(struct pev_bev *h)
 {
-	return h->connecting != NOT_CONNECTING;
+	return h->connecting != PEV_NOT_CONNECTING;
 }
 
 /* libevent says -1 when there is no memory, or when Python froze that end. */
@@ -684,179 +461,5 @@ pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 	if (code < 0)
 		return code;
 	*out = is_write ? bufferevent_get_max_to_write(h->bev) : bufferevent_get_max_to_read(h->bev);
-	return 0;
-}
-
-/* ------------------------------------------------------------------ descriptors and connecting */
-
-/* The descriptor, or -EBADF when there is none. */
-int
-pev_bev_get_fd(struct pev_bev *h)
-{
-	int fd, code = pev_bev_usable(h);
-	if (code < 0)
-		return code;
-	fd = bufferevent_getfd(h->bev);
-	return fd < 0 ? -EBADF : fd;
-}
-
-/* A new descriptor, or -1. The old one is left to the caller. */
-int
-pev_bev_set_fd(struct pev_bev *h, int fd)
-{
-	int code = pev_bev_usable_alone(h);
-	if (code < 0)
-		return code;
-	if (!is_plain_socket(h))
-		return -PEV_EKIND;
-	if (bufferevent_setfd(h->bev, fd) < 0)
-		return -PEV_EFAILED;
-	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
-	evbuffer_freeze(h->bev->output, 1);
-	h->made_fd = 0;
-	h->ended = 0;
-	return 0;
-}
-
-/* The address of this end, or of the peer's. */
-int
-pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out)
-{
-	struct sockaddr_storage ss;
-	socklen_t length = sizeof ss;
-	int fd = pev_bev_get_fd(h);
-	if (fd < 0)
-		return fd;
-	if ((of_peer ? getpeername : getsockname)(fd, (struct sockaddr *)&ss, &length) < 0)
-		return -errno;
-	pev_address_from_sockaddr(out, (struct sockaddr *)&ss, length);
-	return 0;
-}
-
-/* From here until the connection stands, its events are ours: a failed attempt isn't the end while there are other
- * addresses to try, and a layer above must not hear of it. */
-static void
-take_callbacks(struct pev_bev *h)
-{
-	bufferevent_getcb(h->bev, &h->upper_read, &h->upper_write, &h->upper_event, &h->upper_arg);
-	if (h->upper_arg == h)
-		h->upper_event = NULL;
-	else
-		bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
-}
-
-static void
-give_callbacks_back(struct pev_bev *h)
-{
-	if (h->upper_event != NULL)
-		bufferevent_setcb(h->bev, h->upper_read, h->upper_write, h->upper_event, h->upper_arg);
-}
-
-static void
-drop_failed_socket(struct pev_bev *h)
-{
-	int fd = bufferevent_getfd(h->bev);
-	if (fd >= 0 && h->made_fd) {
-		bufferevent_setfd(h->bev, -1);
-		close(fd);
-		evbuffer_freeze(h->bev->input, 0);
-		evbuffer_freeze(h->bev->output, 1);
-	}
-	event_del(&h->bev->ev_read);
-	event_del(&h->bev->ev_write);
-}
-
-static void
-connect_event(struct pev_bev *h, short what, int error)
-{
-	if (h->connecting == CONNECT_FAILED)
-		return; /* a second report of the same failure */
-	if (what & BEV_EVENT_CONNECTED) {
-		h->connecting = NOT_CONNECTING;
-		give_callbacks_back(h);
-		if (h->upper_event != NULL)
-			h->upper_event(h->bev, what, h->upper_arg);
-		else
-			note_events(h, what, error);
-		return;
-	}
-	h->connecting = CONNECT_FAILED;
-	drop_failed_socket(h);
-	h->source.detail = error ? error : ECONNREFUSED;
-	note(h, PEV_NOTE_CONNECT_FAILED | (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
-}
-
-/* A connection is on its way, but there is no address yet. */
-int
-pev_bev_expect_connect(struct pev_bev *h)
-{
-	int code = pev_bev_usable(h);
-	if (code < 0)
-		return code;
-	if (!is_plain_socket(h))
-		return -PEV_EKIND;
-	if (h->connecting == CONNECTING)
-		return -EALREADY;
-	if (h->connecting == NOT_CONNECTING)
-		take_callbacks(h);
-	h->connecting = CONNECTING;
-	h->ended = 0;
-	return 0;
-}
-
-static int
-try_connect(struct pev_bev *h, const struct sockaddr *sa, socklen_t length)
-{
-	h->made_fd = bufferevent_getfd(h->bev) < 0;
-	errno = 0;
-	if (bufferevent_socket_connect(h->bev, sa, (int)length) < 0)
-		return errno ? -errno : -PEV_EFAILED;
-	evbuffer_freeze(h->bev->input, 0);
-	evbuffer_freeze(h->bev->output, 1);
-	/* Where connect succeeds at once libevent relies on EV_WRITE being enabled to notice. */
-	if (!event_pending(&h->bev->ev_write, EV_WRITE, NULL))
-		event_add(&h->bev->ev_write, NULL);
-	return 0;
-}
-
-int
-pev_bev_connect(struct pev_bev *h, const struct pev_address *address)
-{
-	struct sockaddr_storage ss;
-	socklen_t length;
-	int code = pev_bev_usable(h);
-	if (code < 0)
-		return code;
-	if (!is_plain_socket(h))
-		return -PEV_EKIND;
-	code = pev_address_to_sockaddr(address, &ss, &length);
-	if (code < 0)
-		return code;
-	if (h->connecting == NOT_CONNECTING)
-		take_callbacks(h);
-	h->connecting = CONNECTING;
-	h->ended = 0;
-	code = try_connect(h, (struct sockaddr *)&ss, length);
-	if (code < 0) {
-		h->connecting = CONNECT_FAILED;
-		drop_failed_socket(h);
-	}
-	return code;
-}
-
-/* The last attempt failed: whoever has the callbacks hears of it. */
-int
-pev_bev_fail(struct pev_bev *h, int what, int error)
-{
-	int code = pev_bev_usable(h);
-	if (code < 0)
-		return code;
-	h->connecting = NOT_CONNECTING;
-	give_callbacks_back(h);
-	errno = error;
-	if (h->upper_event != NULL)
-		h->upper_event(h->bev, (short)what, h->upper_arg);
-	else
-		note_events(h, (short)what, error);
 	return 0;
 }

@@ -241,6 +241,8 @@ struct pev_bev {
 	void *upper_arg;
 };
 
+enum { PEV_NOT_CONNECTING, PEV_CONNECTING, PEV_CONNECT_FAILED };
+
 struct pev_layer {
 	/* An event, before it is noted: what is left of it, 0 for nothing. */
 	short (*on_event)(struct pev_bev *h, short what, int error);
@@ -262,6 +264,12 @@ void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *
     const struct pev_layer *layer);
 int pev_bev_c_options(int options);
 void pev_bev_free(struct pev_bev *h);
+void pev_bev_shut(struct pev_source *source);
+void pev_bev_drop_now(struct pev_source *source);
+int pev_bev_is_socket(const struct pev_bev *h);
+void pev_bev_note_events(struct pev_bev *h, short what, int error);
+void pev_bev_connect_event(struct pev_bev *h, short what, int error);
+void pev_bev_close_descriptor(struct pev_bev *h);
 int pev_bev_has_output(const struct pev_bev *h);
 
 /* ---- tls.c ---- */

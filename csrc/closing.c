@@ -1,0 +1,182 @@
+/* event2/bufferevent.h: how bufferevents end. Rules 5 and 6 of bufferevent.c. */
+#include "pylibevent.h"
+
+static void
+end_linger(struct pev_bev *h)
+{
+	if (h->deadline != NULL)
+		event_free(h->deadline);
+	h->deadline = NULL;
+	if (h->lingering)
+		pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(h->source.loop));
+	h->lingering = 0;
+}
+
+/* Now and for good. Idempotent; allowed in every callback of libevent's. */
+void
+pev_bev_free(struct pev_bev *h)
+{
+	struct bufferevent *bev;
+	if (h->over != NULL)
+		pev_bev_free(h->over); /* which may free this one too */
+	bev = h->bev;
+	if (bev == NULL)
+		return;
+	if (h->drain_callback != NULL)
+		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
+	h->drain_callback = NULL;
+	pev_buffer_owner_gone(h->views[0], 1);
+	pev_buffer_owner_gone(h->views[1], 1);
+	if (h->layer != NULL && h->layer->before_free != NULL)
+		h->layer->before_free(h);
+	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+	if (pev_bev_is_socket(h))
+		pev_bev_close_descriptor(h);
+	h->bev = NULL;
+	bufferevent_free(bev);
+	if (h->under != NULL) {
+		struct pev_bev *under = h->under;
+		h->under = under->over = NULL;
+		h->layer->after_free(h, under);
+	}
+	end_linger(h);
+}
+
+static void
+release_kept(struct pev_bev *h)
+{
+	if (h->kept != NULL)
+		bufferevent_decref(h->kept);
+	h->kept = NULL;
+}
+
+void
+pev_bev_shut(struct pev_source *source)
+{
+	struct pev_bev *h = (struct pev_bev *)source;
+	pev_bev_free(h);
+	release_kept(h);
+	pev_source_forget(source);
+}
+
+void
+pev_bev_drop_now(struct pev_source *source)
+{
+	struct pev_bev *h = (struct pev_bev *)source;
+	if (source->loop != NULL) {
+		pev_bev_shut(source);
+		pev_source_leave(source);
+	}
+	pev_buffer_owner_gone(h->views[0], 0);
+	pev_buffer_owner_gone(h->views[1], 0);
+	if (h->layer != NULL && h->layer->on_drop != NULL)
+		h->layer->on_drop(h);
+	pev_delete(h);
+}
+
+void
+pev_bev_drop(struct pev_bev *h)
+{
+	if (!pev_source_bury(&h->source))
+		pev_bev_drop_now(&h->source);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	PEV_UNUSED(fd);
+	PEV_UNUSED(what);
+	pev_bev_free(arg);
+}
+
+static void
+step_linger(struct pev_bev *h)
+{
+	if (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h))
+		return;
+	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
+		pev_bev_free(h);
+}
+
+static void
+on_linger_write(struct bufferevent *bev, void *arg)
+{
+	PEV_UNUSED(bev);
+	step_linger(arg);
+}
+
+static void
+on_linger_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
+		h->open = 1;
+		bufferevent_disable(bev, EV_READ);
+		step_linger(h);
+	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
+		pev_bev_free(h);
+	}
+}
+
+static int
+start_linger(struct pev_bev *h, double seconds)
+{
+	struct timeval tv;
+	int code = pev_timeval(seconds, &tv);
+	if (code < 0)
+		return code;
+	h->deadline = event_new(h->source.loop->base, -1, 0, on_deadline, h);
+	if (h->deadline == NULL || event_add(h->deadline, &tv) < 0) {
+		if (h->deadline != NULL)
+			event_free(h->deadline);
+		h->deadline = NULL;
+		return -ENOMEM;
+	}
+	h->lingering = 1;
+	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
+	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);
+	if (h->open)
+		bufferevent_disable(h->bev, EV_READ);
+	bufferevent_enable(h->bev, EV_WRITE);
+	return 0;
+}
+
+static int
+has_more_to_send(struct pev_bev *h)
+{
+	if (h->layer != NULL)
+		return h->layer->on_drained != NULL;
+	return !(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h) &&
+	    (h->connecting == PEV_CONNECTING || bufferevent_getfd(h->bev) >= 0);
+}
+
+/* 0: closed. 1: what was written is still being sent; PEV_NOTE_GONE will say when it is over. */
+int
+pev_bev_close(struct pev_bev *h, double seconds)
+{
+	int code;
+	if (h->bev == NULL)
+		return 0;
+	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	if (code < 0)
+		return code;
+	if (h->over != NULL)
+		return -PEV_ECARRIES;
+	if (h->exports)
+		return -PEV_EPEEKED;
+	if (h->lingering && seconds > 0)
+		return 1;
+	pev_source_forget(&h->source);
+	h->wants = 0;
+	h->paused = 0;
+	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
+		code = start_linger(h, seconds);
+		if (code < 0)
+			return code;
+		step_linger(h);
+		return h->bev != NULL;
+	}
+	h->lingering = 0;
+	pev_bev_free(h);
+	return 0;
+}
