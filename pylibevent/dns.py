@@ -285,9 +285,7 @@ class DNSBase(Handle):
         raw = f"{name.rstrip(':')}:".encode()
         check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
 
-    def parse_resolv_conf(
-        self, path: str | os.PathLike[str] = "/etc/resolv.conf", options: DNSOption = _ALL_OPTIONS
-    ) -> None:
+    def parse_resolv_conf(self, path: str | os.PathLike[str] = "/etc/resolv.conf", options: DNSOption = _ALL_OPTIONS) -> None:
         """Take settings from a file (``evdns_base_resolv_conf_parse``).
 
         Raises:
@@ -343,9 +341,7 @@ class DNSBase(Handle):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -11,13 +11,19 @@ import math
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._libevent import ffi, lib
 from ._library import drain_log
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as BytesLike
+
 MAX_SECONDS = 1e9
+MAX_INT = 2**31 - 1
+MAX_SIZE = sys.maxsize // 2
 
 
 class Error(Exception):
@@ -208,3 +214,21 @@ def check_descriptor(value: object, name: str) -> int:
     if not 0 <= value <= 0x7FFFFFFF:
         raise ValueError(f"{name} must be an open descriptor, not {value}")
     return value
+
+
+def as_bytes(data: BytesLike) -> tuple[Any, int]:
+    """What C takes as ``const char *`` and its length in bytes; TypeError for what isn't bytes-like."""
+    if isinstance(data, bytes):
+        return data, len(data)
+    try:
+        view = ffi.from_buffer("char[]", data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+    return view, len(view)
+
+
+def check_size(size: object, name: str = "size") -> int:
+    """A number of bytes from 0; -1 and None, for all there is, come back as -1."""
+    if size is None:
+        return -1
+    return check_int(size, name, -1, MAX_SIZE)

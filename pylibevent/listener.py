@@ -281,9 +281,7 @@ class Listener(Handle):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -293,9 +291,7 @@ class Listener(Handle):
             return f"<Listener {state}>"
         return f"<Listener fd {self.fd}, {self.address!r}, {'enabled' if self.enabled else 'disabled'}>"
 
-    def __del__(
-        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
-    ) -> None:
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
         if _exiting():
             return
         with contextlib.suppress(AttributeError):

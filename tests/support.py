@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pylibevent as ev
-from pylibevent import buffer as buffer_room
 from pylibevent._libevent import lib
+from pylibevent.buffer import news
 
 ROOT = Path(__file__).resolve().parent.parent
 GIVE_UP = 20.0
@@ -36,8 +36,8 @@ def left_over() -> dict[str, int]:
     return {
         "descriptors": len(descriptors()),
         "handles in C": lib.pev_live_handles(),
-        "objects lent to C": len(buffer_room._lent),
-        "buffers with callbacks": len(buffer_room._watched),
+        "objects lent to C": len(news.lent),
+        "buffers with callbacks": len(news.watched),
     }
 
 

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 
 from .._handle import Handle
 from .._libevent import ffi, lib
-from ..buffer import Buffer, as_bytes, check_size, has_news, settle
-from ..errors import Error, check, check_callable, check_flags, check_int, check_seconds
+from ..buffer import Buffer
+from ..buffer.news import has_news, settle
+from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
 from ..flags import EventFlag, FlushMode, Option, What
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_MAX_INT = 2**31 - 1
 _NO_LIMIT = 2**63 - 1
 
 
@@ -414,7 +414,7 @@ class BufferEvent(Handle):
 
     @max_single_read.setter
     def max_single_read(self, size: int) -> None:
-        check(lib.pev_bev_set_max_single(self._h, 0, check_int(size, "max_single_read", 0, _MAX_INT)), self)
+        check(lib.pev_bev_set_max_single(self._h, 0, check_int(size, "max_single_read", 0, MAX_INT)), self)
 
     @property
     def max_single_write(self) -> int:
@@ -423,7 +423,7 @@ class BufferEvent(Handle):
 
     @max_single_write.setter
     def max_single_write(self, size: int) -> None:
-        check(lib.pev_bev_set_max_single(self._h, 1, check_int(size, "max_single_write", 0, _MAX_INT)), self)
+        check(lib.pev_bev_set_max_single(self._h, 1, check_int(size, "max_single_write", 0, MAX_INT)), self)
 
     @property
     def max_to_read(self) -> int | None:
@@ -503,9 +503,7 @@ class BufferEvent(Handle):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def _state(self) -> str:
@@ -531,9 +529,7 @@ class BufferEvent(Handle):
         waiting = f"{lib.pev_bev_input_length(self._h)} in, {lib.pev_bev_output_length(self._h)} out"
         return f"<{type(self).__name__}{number} {state}, {waiting}>"
 
-    def __del__(
-        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
-    ) -> None:
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
         if _exiting():
             return
         with contextlib.suppress(AttributeError):

@@ -110,9 +110,7 @@ class SocketBufferEvent(BufferEvent):
             self._hold()
             check(code, f"{self!r} to {address!r}")
 
-    def connect_hostname(
-        self, host: str, port: int, dns: Resolver | None = None, *, family: int = socket.AF_UNSPEC
-    ) -> None:
+    def connect_hostname(self, host: str, port: int, dns: Resolver | None = None, *, family: int = socket.AF_UNSPEC) -> None:
         """Resolve a name and connect to its addresses, one after the other until one takes the connection
         (``bufferevent_socket_connect_hostname``, which tries only the first). Nothing blocks. CONNECTED or ERROR follows, in
         the event callback; ``error`` is a DNSError if the name could not be resolved, else that of the last address.

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple, Self
 from .._handle import Handle
 from .._libevent import ffi, lib
 from .._library import drain_log
-from ..buffer import has_news, settle
+from ..buffer.news import has_news, settle
 from ..errors import (
     check,
     check_callable,
@@ -378,9 +378,7 @@ class EventBase(Handle):
 
     # ------------------------------------------------------------ things to call
 
-    def event(
-        self, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
-    ) -> Event:
+    def event(self, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None) -> Event:
         """An event, not added yet (``event_new``). See Event for the arguments and errors."""
         return Event(self, fd, flags, callback, priority=priority)
 
@@ -419,9 +417,7 @@ class EventBase(Handle):
         event.add()
         return event
 
-    def once(
-        self, fd: object, flags: EventFlag, callback: EventCallback, timeout: float | None = None
-    ) -> None:
+    def once(self, fd: object, flags: EventFlag, callback: EventCallback, timeout: float | None = None) -> None:
         """Call once, when something happens or the time is over (``event_base_once``).
 
         Args:
@@ -653,9 +649,7 @@ class EventBase(Handle):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -664,9 +658,7 @@ class EventBase(Handle):
             return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
         return f"<EventBase {self.method}, {self.num_events} events, {len(self._armed)} armed>"
 
-    def __del__(
-        self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn
-    ) -> None:
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
         try:
             handle = object.__getattribute__(self, "_h")
         except AttributeError:

@@ -96,9 +96,7 @@ class TLSBufferEvent(BufferEvent):
         return self
 
     @classmethod
-    def accept(
-        cls, base: EventBase, sock: object, ctx: TLSContext, *, options: Option = Option.CLOSE_ON_FREE
-    ) -> Self:
+    def accept(cls, base: EventBase, sock: object, ctx: TLSContext, *, options: Option = Option.CLOSE_ON_FREE) -> Self:
         """Be the server on a connected socket.
 
         Args:
@@ -153,9 +151,7 @@ class TLSBufferEvent(BufferEvent):
         bits = _check_over(underlying, check_options(options))
         host, is_address = _check_host(server_hostname, ctx)
         number = next_id()
-        handle = lib.pev_ssl_filter_new(
-            underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number
-        )
+        handle = lib.pev_ssl_filter_new(underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number)
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
         self._underlying = underlying
@@ -319,9 +315,7 @@ def _check_context(ctx: object, *, server_side: bool) -> None:
     if not isinstance(ctx, TLSContext):
         raise TypeError(f"ctx must be a TLSContext, not {type(ctx).__name__}")
     if ctx.server_side != bool(server_side):
-        raise ValueError(
-            f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}"
-        )
+        raise ValueError(f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}")
 
 
 def _check_over(underlying: BufferEvent, bits: int) -> int:

@@ -1,12 +1,4 @@
-"""event2/buffer.h: Buffer.
-
-Two things happen behind the methods, each in one place:
-
-* Callbacks (``_deliver_changes``). C records what changed; after each operation, and after each pass of a loop, the thread
-  that made the change calls the callbacks. No lock is held then, so they may do anything to any buffer.
-* References (``_take_back``). What add_reference() lends to C stays in a table until C lets go; C pushes a token then, and
-  the table is looked through after each operation and each pass.
-"""
+"""Buffer: a queue of bytes."""
 
 from __future__ import annotations
 
@@ -15,334 +7,35 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
-from ._handle import Handle, next_id
-from ._libevent import ffi, lib
-from .errors import check, check_callable, check_descriptor, check_int, check_pointer
-from .flags import EOLStyle
+from .._handle import Handle, next_id
+from .._libevent import ffi, lib
+from ..errors import (
+    MAX_INT,
+    MAX_SIZE,
+    as_bytes,
+    check,
+    check_callable,
+    check_descriptor,
+    check_int,
+    check_pointer,
+    check_size,
+)
+from ..flags import EOLStyle
+from .loans import Peek, Reservation
+from .news import BufferCallback, BufferChange, ChangeCallback, lent, settle, watched
+from .segment import FileSegment
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
 
-    from .event import EventBase
+    from ..event import EventBase
 
-MAX_SIZE = sys.maxsize // 2
-_MAX_INT = 2**31 - 1
 _NOT_FOUND = -1
 _MOST_SPANS = 16
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
-
-
-def as_bytes(data: BytesLike) -> tuple[Any, int]:
-    """What C takes as ``const char *`` and its length in bytes; TypeError for what isn't bytes-like."""
-    if isinstance(data, bytes):
-        return data, len(data)
-    try:
-        view = ffi.from_buffer("char[]", data)
-    except TypeError:
-        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
-    return view, len(view)
-
-
-def check_size(size: object, name: str = "size") -> int:
-    """A number of bytes from 0; -1 and None, for all there is, come back as -1."""
-    if size is None:
-        return -1
-    return check_int(size, name, -1, MAX_SIZE)
-
-
-class BufferChange(NamedTuple):
-    """What happened to a buffer."""
-
-    orig_size: int
-    """Bytes before."""
-    added: int
-    """Bytes added since."""
-    deleted: int
-    """Bytes removed since."""
-
-
-ChangeCallback: TypeAlias = "Callable[[Buffer, BufferChange], object]"
-
-
-class BufferCallback:
-    """A callback of a buffer's; made by ``Buffer.add_callback()``."""
-
-    __slots__ = ("_buffer", "callback", "enabled")
-
-    def __init__(self, buffer: Buffer, callback: ChangeCallback) -> None:
-        self._buffer = weakref.ref(buffer)
-        self.callback = callback
-        self.enabled = True
-        """Whether it is called (``evbuffer_cb_set_flags``, ``evbuffer_cb_clear_flags``)."""
-
-    def remove(self) -> None:
-        """Don't call it any more (``evbuffer_remove_cb_entry``). Idempotent; allowed in any callback."""
-        buffer = self._buffer()
-        if buffer is not None:
-            buffer._remove_callback(self)
-
-    def __repr__(self) -> str:
-        return f"<BufferCallback {self.callback!r}{'' if self.enabled else ', disabled'}>"
-
-
-# ---------------------------------------------------------------- what C tells later
-
-_watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
-_lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
-
-
-def has_news() -> bool:
-    """Whether there may be something for settle() to do."""
-    return bool(_watched or _lent)
-
-
-def settle() -> None:
-    """Call the callbacks of what this thread has changed, and drop what C has let go of.
-
-    Raises:
-        BaseException: What a callback raised; an ExceptionGroup of what several did.
-    """
-    errors: list[Exception] = []
-    if _lent:
-        _take_back(errors)
-    if _watched:
-        _deliver_changes(errors)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ExceptionGroup("callbacks of buffers", errors)
-
-
-def _take_back(errors: list[Exception]) -> None:
-    tokens = ffi.new("uint64_t[64]")
-    while n := lib.pev_take_releases(tokens, 64):
-        for i in range(n):
-            _, on_release = _lent.pop(tokens[i], (None, None))
-            if on_release is not None:
-                try:
-                    on_release()
-                except Exception as error:
-                    errors.append(error)
-
-
-def _deliver_changes(errors: list[Exception]) -> None:
-    change = ffi.new("struct pev_change *")
-    while lib.pev_buffer_next_change(change):
-        reference = _watched.get(change.id)
-        buffer = reference() if reference is not None else None
-        if buffer is not None:
-            buffer._changed(BufferChange(change.orig_size, change.added, change.deleted), errors)
-
-
-# ---------------------------------------------------------------- memory lent to Python
-
-
-class _Loan:
-    """Memory of a buffer that memoryviews show. The buffer can't be changed until the last of them is gone: slices that the
-    caller made outlive the block that lent them.
-    """
-
-    __slots__ = ("_buffer", "_exporters", "_left", "views")
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
-        self._left = 0
-        self._exporters: list[weakref.ref[Any]] = []
-        self.views: tuple[memoryview, ...] = ()
-        lib.pev_buffer_lend(buffer._h)
-
-    def show(self, spans: list[tuple[Any, int]], *, readonly: bool) -> tuple[memoryview, ...]:
-        """Memoryviews of these stretches of memory."""
-        views: list[memoryview] = []
-        for start, length in spans:
-            exporter = ffi.buffer(start, length)
-            self._exporters.append(weakref.ref(exporter, self._gone))
-            self._left += 1
-            view = memoryview(exporter)
-            views.append(view.toreadonly() if readonly else view)
-        self.views = tuple(views)
-        if not views:
-            lib.pev_buffer_give_back(self._buffer._h)
-        return self.views
-
-    def _gone(self, _: object) -> None:
-        self._left -= 1
-        if self._left == 0:
-            lib.pev_buffer_give_back(self._buffer._h)
-
-    def end(self) -> None:
-        """The block is over: its views can't be used any more."""
-        views, self.views = self.views, ()
-        for view in views:
-            view.release()
-
-    def cancel(self) -> None:
-        """Nothing was shown."""
-        lib.pev_buffer_give_back(self._buffer._h)
-
-
-class Peek:
-    """The block in which memoryviews of a buffer can be used; made by ``Buffer.peek()``."""
-
-    __slots__ = ("_buffer", "_loan", "_size", "_start")
-
-    def __init__(self, buffer: Buffer, size: int, start: int) -> None:
-        self._buffer, self._size, self._start = buffer, size, start
-        self._loan: _Loan | None = None
-
-    def __enter__(self) -> tuple[memoryview, ...]:
-        if self._loan is not None:
-            raise RuntimeError("this peek is in use already")
-        loan = _Loan(self._buffer)
-        try:
-            spans = self._buffer._spans(self._size, self._start)
-        except BaseException:
-            loan.cancel()
-            raise
-        self._loan = loan
-        return loan.show(spans, readonly=True)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        loan, self._loan = self._loan, None
-        if loan is not None:
-            loan.end()
-
-
-class Reservation:
-    """The block in which reserved memory can be filled; made by ``Buffer.reserve()``.
-
-    Attributes:
-        views: The writable memoryviews.
-    """
-
-    __slots__ = ("_buffer", "_committed", "_loan", "_size", "_spans", "_vectors")
-
-    def __init__(self, buffer: Buffer, size: int, vectors: int) -> None:
-        self._buffer, self._size, self._vectors = buffer, size, vectors
-        self._loan: _Loan | None = None
-        self._spans: Any = None
-        self._committed = 0
-
-    @property
-    def views(self) -> tuple[memoryview, ...]:
-        """The writable memoryviews, while the block runs."""
-        return self._loan.views if self._loan is not None else ()
-
-    def __enter__(self) -> Self:
-        if self._loan is not None:
-            raise RuntimeError("this reservation is in use already")
-        self._spans = ffi.new("struct pev_span[]", self._vectors)
-        n = check(lib.pev_buffer_reserve(self._buffer._h, self._size, self._spans, self._vectors), self._buffer)
-        self._committed = 0
-        self._loan = _Loan(self._buffer)
-        self._loan.show([(self._spans[i].start, self._spans[i].length) for i in range(n)], readonly=False)
-        return self
-
-    def commit(self, size: int) -> None:
-        """Append the first bytes of the views when the block ends without an exception (``evbuffer_commit_space``).
-
-        Args:
-            size: How many, from 0 to the length of all views together.
-        """
-        room = sum(len(view) for view in self.views)
-        self._committed = check_int(size, "size", 0, room)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        loan, self._loan = self._loan, None
-        if loan is None:
-            return
-        n = len(loan.views)
-        loan.end()
-        if error is None and self._committed:
-            self._commit(n)
-
-    def _commit(self, n: int) -> None:
-        left, used = self._committed, 0
-        while left > 0 and used < n:
-            self._spans[used].length = min(left, self._spans[used].length)
-            left -= self._spans[used].length
-            used += 1
-        check(lib.pev_buffer_commit(self._buffer._h, self._spans, used), self._buffer)
-        self._buffer._settle()
-
-
-# ---------------------------------------------------------------- files
-
-
-class FileSegment:
-    """A part of a file, to be added to any number of buffers (``evbuffer_file_segment``).
-
-    It is read when the segment is made, and never mapped: a file that shrinks would end the process.
-
-    Args:
-        file: A regular file: a descriptor, or an object with ``fileno()``. It may be closed afterwards.
-        offset: Where the part begins, from 0.
-        length: How many bytes it has. None: up to the end.
-        on_release: Called without arguments when neither the segment nor a buffer holds the bytes any more.
-
-    Raises:
-        ValueError: The part goes beyond the end of the file.
-        OSError: The file can't be read, or isn't a regular one (ESPIPE).
-    """
-
-    __slots__ = ("_h", "_length")
-
-    def __init__(
-        self, file: object, offset: int = 0, length: int | None = None, *, on_release: Callable[[], object] | None = None
-    ) -> None:
-        check_callable(on_release, "on_release")
-        fd = check_descriptor(file, "file")
-        offset = check_int(offset, "offset", 0, MAX_SIZE)
-        wanted = check_size(length, "length")
-        token = next_id()
-        _lent[token] = (None, on_release)
-        self._h: Any = None
-        try:
-            segment = lib.pev_segment_new(fd, offset, wanted, token)
-            self._h = check_pointer(segment, f"{offset}+{'end' if wanted < 0 else wanted} of {file!r}")
-        except BaseException:
-            del _lent[token]
-            raise
-        self._length = int(lib.pev_segment_length(self._h))
-
-    def close(self) -> None:
-        """Let go of the bytes; buffers that have them keep them (``evbuffer_file_segment_free``). Idempotent."""
-        handle, self._h = self._h, None
-        if handle is not None:
-            lib.pev_segment_drop(handle)
-            settle()
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<FileSegment {self._length} bytes{', closed' if self._h is None else ''}>"
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        """Refuse to be copied or pickled."""
-        raise TypeError("cannot copy or pickle 'FileSegment' object: it holds an object of libevent's")
-
-    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not _exiting() and getattr(self, "_h", None) is not None:
-            lib.pev_segment_drop(self._h)
-
-
-# ---------------------------------------------------------------- the buffer
 
 
 class Buffer(Handle):
@@ -381,7 +74,7 @@ class Buffer(Handle):
         return self
 
     def _settle(self) -> None:
-        if _watched or _lent:
+        if watched or lent:
             settle()
 
     # ------------------------------------------------------------ adding
@@ -450,10 +143,10 @@ class Buffer(Handle):
         check_callable(on_release, "on_release")
         raw = ffi.from_buffer("char[]", data)
         token = next_id()
-        _lent[token] = (raw, on_release)
+        lent[token] = (raw, on_release)
         code = lib.pev_buffer_add_reference(self._h, raw, len(raw), token)
         if code < 0:
-            del _lent[token]
+            del lent[token]
             check(code, self)
         self._settle()
         return len(raw)
@@ -700,7 +393,7 @@ class Buffer(Handle):
         Raises:
             OSError: BlockingIOError if nothing is there.
         """
-        n = check(lib.pev_buffer_read_fd(self._h, check_descriptor(fd, "fd"), check_int(size, "size", -1, _MAX_INT)), self)
+        n = check(lib.pev_buffer_read_fd(self._h, check_descriptor(fd, "fd"), check_int(size, "size", -1, MAX_INT)), self)
         self._settle()
         return n
 
@@ -730,7 +423,7 @@ class Buffer(Handle):
 
         @max_read.setter
         def max_read(self, size: int) -> None:
-            check(lib.pev_buffer_set_max_read(self._h, check_int(size, "max_read", 1, _MAX_INT)), self)
+            check(lib.pev_buffer_set_max_read(self._h, check_int(size, "max_read", 1, MAX_INT)), self)
 
     # ------------------------------------------------------------ freezing
 
@@ -766,7 +459,7 @@ class Buffer(Handle):
         check_callable(callback, "callback")
         entry = BufferCallback(self, callback)
         if not self._callbacks:
-            _watched[self._id] = weakref.ref(self)
+            watched[self._id] = weakref.ref(self)
             check(lib.pev_buffer_watch(self._h, 1), self)
         self._callbacks += (entry,)
         return entry
@@ -783,7 +476,7 @@ class Buffer(Handle):
         left = tuple(other for other in self._callbacks if other is not entry)
         if self._callbacks and not left:
             lib.pev_buffer_watch(self._h, 0)
-            _watched.pop(self._id, None)
+            watched.pop(self._id, None)
         self._callbacks = left
 
     def defer_callbacks(self, base: EventBase | None) -> None:
@@ -792,7 +485,7 @@ class Buffer(Handle):
         Args:
             base: The base. None: call them at once again.
         """
-        from .event import EventBase
+        from ..event import EventBase
 
         if base is not None and not isinstance(base, EventBase):
             raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
@@ -835,7 +528,7 @@ class Buffer(Handle):
             TypeError: It is a bufferevent's.
         """
         check(lib.pev_buffer_close(self._h), self)
-        _watched.pop(self._id, None)
+        watched.pop(self._id, None)
         self._callbacks = ()
         self._settle()
 
@@ -847,9 +540,7 @@ class Buffer(Handle):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -863,7 +554,7 @@ class Buffer(Handle):
             return
         with contextlib.suppress(AttributeError):
             handle = object.__getattribute__(self, "_h")
-            _watched.pop(self._id, None)
+            watched.pop(self._id, None)
             lib.pev_buffer_drop(handle)
 
 

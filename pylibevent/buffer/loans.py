@@ -1,0 +1,142 @@
+"""Peek and Reservation: memory of a buffer, lent to Python for a block."""
+
+from __future__ import annotations
+
+import weakref
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .._libevent import ffi, lib
+from ..errors import check, check_int
+
+if TYPE_CHECKING:
+    from .buffer import Buffer
+
+
+class _Loan:
+    """Memory of a buffer that memoryviews show. The buffer can't be changed until the last of them is gone: slices that the
+    caller made outlive the block that lent them.
+    """
+
+    __slots__ = ("_buffer", "_exporters", "_left", "views")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._left = 0
+        self._exporters: list[weakref.ref[Any]] = []
+        self.views: tuple[memoryview, ...] = ()
+        lib.pev_buffer_lend(buffer._h)
+
+    def show(self, spans: list[tuple[Any, int]], *, readonly: bool) -> tuple[memoryview, ...]:
+        """Memoryviews of these stretches of memory."""
+        views: list[memoryview] = []
+        for start, length in spans:
+            exporter = ffi.buffer(start, length)
+            self._exporters.append(weakref.ref(exporter, self._gone))
+            self._left += 1
+            view = memoryview(exporter)
+            views.append(view.toreadonly() if readonly else view)
+        self.views = tuple(views)
+        if not views:
+            lib.pev_buffer_give_back(self._buffer._h)
+        return self.views
+
+    def _gone(self, _: object) -> None:
+        self._left -= 1
+        if self._left == 0:
+            lib.pev_buffer_give_back(self._buffer._h)
+
+    def end(self) -> None:
+        """The block is over: its views can't be used any more."""
+        views, self.views = self.views, ()
+        for view in views:
+            view.release()
+
+    def cancel(self) -> None:
+        """Nothing was shown."""
+        lib.pev_buffer_give_back(self._buffer._h)
+
+
+class Peek:
+    """The block in which memoryviews of a buffer can be used; made by ``Buffer.peek()``."""
+
+    __slots__ = ("_buffer", "_loan", "_size", "_start")
+
+    def __init__(self, buffer: Buffer, size: int, start: int) -> None:
+        self._buffer, self._size, self._start = buffer, size, start
+        self._loan: _Loan | None = None
+
+    def __enter__(self) -> tuple[memoryview, ...]:
+        if self._loan is not None:
+            raise RuntimeError("this peek is in use already")
+        loan = _Loan(self._buffer)
+        try:
+            spans = self._buffer._spans(self._size, self._start)
+        except BaseException:
+            loan.cancel()
+            raise
+        self._loan = loan
+        return loan.show(spans, readonly=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.end()
+
+
+class Reservation:
+    """The block in which reserved memory can be filled; made by ``Buffer.reserve()``.
+
+    Attributes:
+        views: The writable memoryviews.
+    """
+
+    __slots__ = ("_buffer", "_committed", "_loan", "_size", "_spans", "_vectors")
+
+    def __init__(self, buffer: Buffer, size: int, vectors: int) -> None:
+        self._buffer, self._size, self._vectors = buffer, size, vectors
+        self._loan: _Loan | None = None
+        self._spans: Any = None
+        self._committed = 0
+
+    @property
+    def views(self) -> tuple[memoryview, ...]:
+        """The writable memoryviews, while the block runs."""
+        return self._loan.views if self._loan is not None else ()
+
+    def __enter__(self) -> Self:
+        if self._loan is not None:
+            raise RuntimeError("this reservation is in use already")
+        self._spans = ffi.new("struct pev_span[]", self._vectors)
+        n = check(lib.pev_buffer_reserve(self._buffer._h, self._size, self._spans, self._vectors), self._buffer)
+        self._committed = 0
+        self._loan = _Loan(self._buffer)
+        self._loan.show([(self._spans[i].start, self._spans[i].length) for i in range(n)], readonly=False)
+        return self
+
+    def commit(self, size: int) -> None:
+        """Append the first bytes of the views when the block ends without an exception (``evbuffer_commit_space``).
+
+        Args:
+            size: How many, from 0 to the length of all views together.
+        """
+        room = sum(len(view) for view in self.views)
+        self._committed = check_int(size, "size", 0, room)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        loan, self._loan = self._loan, None
+        if loan is None:
+            return
+        n = len(loan.views)
+        loan.end()
+        if error is None and self._committed:
+            self._commit(n)
+
+    def _commit(self, n: int) -> None:
+        left, used = self._committed, 0
+        while left > 0 and used < n:
+            self._spans[used].length = min(left, self._spans[used].length)
+            left -= self._spans[used].length
+            used += 1
+        check(lib.pev_buffer_commit(self._buffer._h, self._spans, used), self._buffer)
+        self._buffer._settle()

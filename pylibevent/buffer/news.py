@@ -1,0 +1,100 @@
+"""What C has to tell about buffers, and when it is told.
+
+* Callbacks (``_deliver_changes``). C records what changed; after each operation, and after each pass of a loop, the thread
+  that made the change calls the callbacks. No lock is held then, so they may do anything to any buffer.
+* References (``_take_back``). What add_reference() lends to C stays in a table until C lets go; C pushes a token then, and
+  the table is looked through after each operation and each pass.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from .._libevent import ffi, lib
+
+if TYPE_CHECKING:
+    from .buffer import Buffer
+
+
+class BufferChange(NamedTuple):
+    """What happened to a buffer."""
+
+    orig_size: int
+    """Bytes before."""
+    added: int
+    """Bytes added since."""
+    deleted: int
+    """Bytes removed since."""
+
+
+ChangeCallback: TypeAlias = "Callable[[Buffer, BufferChange], object]"
+
+
+class BufferCallback:
+    """A callback of a buffer's; made by ``Buffer.add_callback()``."""
+
+    __slots__ = ("_buffer", "callback", "enabled")
+
+    def __init__(self, buffer: Buffer, callback: ChangeCallback) -> None:
+        self._buffer = weakref.ref(buffer)
+        self.callback = callback
+        self.enabled = True
+        """Whether it is called (``evbuffer_cb_set_flags``, ``evbuffer_cb_clear_flags``)."""
+
+    def remove(self) -> None:
+        """Don't call it any more (``evbuffer_remove_cb_entry``). Idempotent; allowed in any callback."""
+        buffer = self._buffer()
+        if buffer is not None:
+            buffer._remove_callback(self)
+
+    def __repr__(self) -> str:
+        return f"<BufferCallback {self.callback!r}{'' if self.enabled else ', disabled'}>"
+
+
+watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
+lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
+
+
+def has_news() -> bool:
+    """Whether there may be something for settle() to do."""
+    return bool(watched or lent)
+
+
+def settle() -> None:
+    """Call the callbacks of what this thread has changed, and drop what C has let go of.
+
+    Raises:
+        BaseException: What a callback raised; an ExceptionGroup of what several did.
+    """
+    errors: list[Exception] = []
+    if lent:
+        _take_back(errors)
+    if watched:
+        _deliver_changes(errors)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup("callbacks of buffers", errors)
+
+
+def _take_back(errors: list[Exception]) -> None:
+    tokens = ffi.new("uint64_t[64]")
+    while n := lib.pev_take_releases(tokens, 64):
+        for i in range(n):
+            _, on_release = lent.pop(tokens[i], (None, None))
+            if on_release is not None:
+                try:
+                    on_release()
+                except Exception as error:
+                    errors.append(error)
+
+
+def _deliver_changes(errors: list[Exception]) -> None:
+    change = ffi.new("struct pev_change *")
+    while lib.pev_buffer_next_change(change):
+        reference = watched.get(change.id)
+        buffer = reference() if reference is not None else None
+        if buffer is not None:
+            buffer._changed(BufferChange(change.orig_size, change.added, change.deleted), errors)
