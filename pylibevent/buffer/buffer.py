@@ -485,9 +485,7 @@ class Buffer(Handle):
         Args:
             base: The base. None: call them at once again.
         """
-        from ..event import EventBase
-
-        if base is not None and not isinstance(base, EventBase):
+        if base is not None and not hasattr(base, "call_soon"):
             raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
         self._deferred = base
 

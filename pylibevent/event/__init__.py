@@ -1,7 +1,8 @@
 """event2/event.h: EventBase, EventConfig, Event."""
 
-from .base import EventBase, EventInfo, LoopStatistics
+from .base import EventBase
 from .config import EventConfig
 from .event import CommonTimeout, Event
+from .info import EventInfo, LoopStatistics
 
 __all__ = ["CommonTimeout", "Event", "EventBase", "EventConfig", "EventInfo", "LoopStatistics"]

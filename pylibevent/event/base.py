@@ -17,7 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 from .._handle import Handle
 from .._libevent import ffi, lib
@@ -36,7 +36,9 @@ from ..errors import (
 from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
+from .info import EventInfo, LoopStatistics
 from .interrupt import Interrupt, in_main_thread
+from .limits import Entry, Limits, merge
 
 _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
 _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it is
@@ -44,36 +46,6 @@ _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
 _COUNT = 0xFFFF
 _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
-
-Entry = tuple[int, int, int]
-
-
-class LoopStatistics(NamedTuple):
-    """What a base's loop has done so far."""
-
-    passes: int
-    """How often it crossed into C."""
-    polls: int
-    """How often libevent polled; C stays in for passes in which there is nothing to call."""
-    noted: int
-    """How many things were handed to Python."""
-    cut_short: int
-    """How many passes ended because enough was gathered: many entries, or many bytes."""
-
-
-class EventInfo(NamedTuple):
-    """An event as ``EventBase.events()`` sees it."""
-
-    event: Event | None
-    """The Event, or None for one that a bufferevent or a listener, or libevent itself, made."""
-    fd: int
-    flags: EventFlag
-    pending: EventFlag
-    priority: int
-    timeout: float | None
-    """Seconds until it times out, or None."""
-    internal: bool
-    """Made by libevent or by the base for its own ends."""
 
 
 class EventBase(Handle):
@@ -130,7 +102,7 @@ class EventBase(Handle):
         self._interrupt: Interrupt | None = None
         self._priorities = 1
         self._resolver: Any = None  # the dns room keeps one here
-        self._limits = _Limits(config)
+        self._limits = Limits(config)
         self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
         handle = lib.pev_loop_new(c_config)
         drain_log()
@@ -300,7 +272,7 @@ class EventBase(Handle):
         self._turn &= ~_CONTINUE
         rest = self._take_due()
         self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
-        entries = rest + [entry for entry in self._take_due() if not _merge(rest, entry)]
+        entries = rest + [entry for entry in self._take_due() if not merge(rest, entry)]
         entries.sort(key=self._urgency)
         self._due = iter(entries) if entries else None
 
@@ -669,45 +641,6 @@ class EventBase(Handle):
             _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             self.close()
         lib.pev_loop_free(handle)
-
-
-def _merge(rest: list[Entry], new: Entry) -> bool:
-    """Put what happened again to something that is still due into its entry."""
-    for i, (number, what, detail) in enumerate(rest):
-        if number == new[0]:
-            rest[i] = (number, what | new[1], new[2] or detail)
-            return True
-    return False
-
-
-class _Limits:
-    """The dispatch limits of a config, as libevent keeps them for its own callbacks."""
-
-    __slots__ = ("_called", "_clock", "_deadline", "_max_calls", "_max_seconds", "_min_priority", "given")
-
-    def __init__(self, config: EventConfig) -> None:
-        import time
-
-        self._clock = time.monotonic
-        self._max_seconds = config.max_interval
-        self._max_calls = config.max_callbacks
-        self._min_priority = config.min_priority
-        self.given = self._max_seconds is not None or self._max_calls is not None
-        self.start()
-
-    def start(self) -> None:
-        """A batch begins."""
-        self._called = 0
-        self._deadline = self._clock() + self._max_seconds if self._max_seconds is not None else None
-
-    def reached(self, priority: int | None) -> bool:
-        """A callback of this priority is done: is it time to look for more urgent ones?"""
-        if not self.given or priority is None or priority < self._min_priority:
-            return False
-        self._called += 1
-        if self._max_calls is not None and self._called >= self._max_calls:
-            return True
-        return self._deadline is not None and self._clock() >= self._deadline
 
 
 __all__ = ["EventBase", "EventInfo", "LoopStatistics"]
