@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any, NoReturn
 
 from cffi import FFI
 
@@ -26,17 +27,24 @@ SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket"]
 PACKAGES = ["libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads", "libssl", "libcrypto"]
 LIBRARIES = ["event_core", "event_extra", "event_openssl", "event_pthreads", "ssl", "crypto"]
 
+# The oldest that csrc/ was written for.
+OLDEST = {"libevent": "2.1.12", "openssl": "3.0"}
+
 INSTALL = {
-    "pkg-config": "pkg-config (Debian: apt install pkg-config; Fedora: dnf install pkgconf; macOS: brew install pkgconf)",
-    "compiler": "a C compiler (Debian: apt install gcc; Fedora: dnf install gcc; macOS: xcode-select --install)",
-    "libevent": "libevent's headers (Debian: apt install libevent-dev; Fedora: dnf install libevent-devel; "
-    "macOS: brew install libevent)",
-    "openssl": "OpenSSL's headers (Debian: apt install libssl-dev; Fedora: dnf install openssl-devel; "
-    "macOS: brew install openssl@3)",
+    "pkg-config": "pkg-config (Debian: apt install pkg-config; Fedora: dnf install pkgconf-pkg-config; "
+    "macOS: brew install pkgconf)",
+    "compiler": "a C compiler that works (Debian: apt install build-essential; Fedora: dnf install gcc; "
+    "macOS: xcode-select --install)",
+    "python": "Python's headers (Debian: apt install python3-dev; Fedora: dnf install python3-devel; "
+    "macOS: brew install python)",
+    "libevent": f"libevent {OLDEST['libevent']} or later and its headers (Debian: apt install libevent-dev; "
+    "Fedora: dnf install libevent-devel; macOS: brew install libevent)",
+    "openssl": f"OpenSSL {OLDEST['openssl']} or later and its headers (Debian: apt install libssl-dev; "
+    "Fedora: dnf install openssl-devel; macOS: brew install openssl@3)",
 }
 
 
-def stop(missing: str) -> None:
+def stop(missing: str) -> NoReturn:
     """End the build with one sentence that says what to install."""
     raise SystemExit(f"pylibevent can't be built without {INSTALL[missing]}.")
 
@@ -48,21 +56,33 @@ def pkg_config(*arguments: str) -> list[str]:
     return shlex.split(done.stdout)
 
 
+def compiles(code: str, *options: str) -> bool:
+    """Whether the compiler that setuptools will use is there and takes this."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    command = [*compiler, *options, "-x", "c", "-E", "-o", os.devnull, "-"]
+    try:
+        return subprocess.run(command, input=code, capture_output=True, text=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 def check_tools() -> None:
     """Say what is missing before a compiler says it in a hundred lines."""
     if shutil.which(os.environ.get("PKG_CONFIG", "pkg-config")) is None:
         stop("pkg-config")
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    if shutil.which(compiler) is None and shutil.which("cc") is None:
+    if not compiles("#include <stdlib.h>"):
         stop("compiler")
+    if not compiles("#include <Python.h>", *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude"))):
+        stop("python")
     for package in PACKAGES:
+        library = "libevent" if package.startswith("libevent") else "openssl"
         try:
-            pkg_config("--exists", package)
+            pkg_config(f"--atleast-version={OLDEST[library]}", package)
         except subprocess.CalledProcessError:
-            stop("libevent" if package.startswith("libevent") else "openssl")
+            stop(library)
 
 
-def flags() -> dict[str, list[str]]:
+def flags() -> dict[str, Any]:
     """Where the headers and libraries are. The libraries' names are ours: pkg-config would add -levent."""
     return {
         "include_dirs": ["csrc", *(f[2:] for f in pkg_config("--cflags-only-I", *PACKAGES))],
@@ -95,7 +115,7 @@ def make_builder() -> FFI:
         "pylibevent._libevent",
         '#include "pylibevent.h"\n',
         sources=[f"csrc/{name}.c" for name in SOURCES],
-        depends=[str(p.relative_to(HERE)) for p in sorted(CSRC.glob("*.h"))],
+        depends=["build_ffi.py", "setup.py", *(str(p.relative_to(HERE)) for p in sorted(CSRC.glob("*.h")))],
         py_limited_api=True,
         **flags(),
     )
