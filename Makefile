@@ -1,0 +1,59 @@
+# make demo    a TLS echo server and its clients, told line by line
+# make test    the tests; PYTEST_ARGS="-k name -x" goes to pytest
+# make check   ruff and mypy
+#
+# Each sets up what it needs: system packages (as root on Debian; otherwise it says which), .venv, the extension.
+# The files that say what is done stand in .venv too, so removing .venv starts anew.
+
+PYTHON = python3
+VENV = .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS =
+
+RECIPE = build_ffi.py setup.py pyproject.toml
+SOURCES = $(wildcard csrc/*.c csrc/*.h)
+
+.NOTPARALLEL: # apt and pip lock each other out
+.PHONY: demo test test-dev check build clean system system-test
+
+demo: build $(VENV)/demo.txt
+	$(VENV)/bin/python examples/demo.py
+
+test: system-test build $(VENV)/test.txt
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-dev: system-test build $(VENV)/test.txt
+	$(VENV)/bin/python -X dev -W error -m pytest $(PYTEST_ARGS)
+
+check: build $(VENV)/check.txt
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+build: $(VENV)/built
+
+system:
+	@.ci/system-packages $(PYTHON)
+
+system-test:
+	@.ci/system-packages $(PYTHON) test
+
+# Order-only: the look at the system is always taken, and nothing is built again for it.
+$(VENV)/bin/python: | system
+	$(PYTHON) -m venv $(VENV)
+
+# Lists of what pyproject.toml requires, written when it is installed.
+$(VENV)/%.txt: pyproject.toml .ci/requirements.py | $(VENV)/bin/python
+	@echo "installing what is needed to $*"
+	@$(VENV)/bin/python .ci/requirements.py $* > $@.new
+	@$(PIP) install -r $@.new
+	@mv $@.new $@
+
+$(VENV)/built: $(RECIPE) $(SOURCES) $(VENV)/build.txt | $(VENV)/bin/python
+	@echo "building the extension"
+	@$(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist pylibevent.egg-info pylibevent/_libevent.c pylibevent/_libevent.*so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name '*.o' -delete
