@@ -37,6 +37,7 @@ class Listener(Handle):
 
     __slots__ = ("_address", "_base", "_callback", "_closed", "_family", "_id", "_on_error", "_owner", "_pause")
 
+    _address: Any
     _base: EventBase
     _callback: AcceptCallback | None
     _closed: bool
@@ -174,6 +175,8 @@ class Listener(Handle):
         self._owner = None
         self._closed = False
         self._pause = 0.1
+        with _borrowed(self.fd, family) as sock:
+            self._address = sock.getsockname()
         base._armed[number] = self._ready
         return self
 
@@ -257,9 +260,8 @@ class Listener(Handle):
 
     @property
     def address(self) -> Any:
-        """Where it listens, as ``socket.getsockname()`` gives it."""
-        with _borrowed(self.fd, self._family) as sock:
-            return sock.getsockname()
+        """Where it listens, as ``socket.getsockname()`` gives it. In any thread, and after close() too."""
+        return self._address
 
     # ------------------------------------------------------------ the end
 

@@ -643,4 +643,4 @@ class EventBase(Handle):
         lib.pev_loop_free(handle)
 
 
-__all__ = ["EventBase", "EventInfo", "LoopStatistics"]
+__all__ = ["EventBase"]
