@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support import GIVE_UP, run_until
 
 import pylibevent as ev
-from support import GIVE_UP, run_until
 
 ENDS = ev.What.EOF | ev.What.ERROR | ev.What.TIMEOUT
 
@@ -142,8 +142,8 @@ def test_mutual_verification(base: ev.EventBase, certificates: Any) -> None:
         assert client.got == b"hello"
 
 
-def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """Run a blocking peer beside the loop; its result, or its exception, comes in the list."""
+def in_thread(base: ev.EventBase, work: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
+    """Run a blocking peer beside the loop; its result, or its exception, comes in the list, and wakes the loop."""
     result: list[Any] = []
 
     def run() -> None:
@@ -151,6 +151,7 @@ def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
             result.append(work())
         except BaseException as error:
             result.append(error)
+        base.call_soon_threadsafe(lambda: None)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -169,7 +170,7 @@ def test_pythons_ssl_as_the_client(base: ev.EventBase, certificates: Any, rng: r
             socket.create_connection(listener.address, GIVE_UP) as plain,
             ctx.wrap_socket(plain, server_hostname="server.test") as sock,
         ):
-            sender, _ = in_thread(lambda: sock.sendall(data))
+            sender, _ = in_thread(base, lambda: sock.sendall(data))
             got = bytearray()
             while len(got) < len(data):
                 got += sock.recv(65536)
@@ -178,7 +179,7 @@ def test_pythons_ssl_as_the_client(base: ev.EventBase, certificates: Any, rng: r
             return bytes(got)
 
     with echo_listener(base, server, []) as listener:
-        thread, result = in_thread(talk)
+        thread, result = in_thread(base, talk)
         run_until(base, lambda: result)
         thread.join(GIVE_UP)
     assert result == [data]
@@ -203,7 +204,7 @@ def test_pythons_ssl_as_the_server(base: ev.EventBase, certificates: Any, rng: r
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(GIVE_UP)
-        thread, result = in_thread(serve)
+        thread, result = in_thread(base, serve)
         bev = ev.TLSBufferEvent.connect(base, listening.getsockname(), ctx)
         bev.write(data)  # before the connection stands
         bev.close()

@@ -175,12 +175,12 @@ class EventBase(Handle):
                     return False
             if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
                 return False
-            found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn else flags)
+            found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
             passed = True
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if (once and not found & lib.PEV_PASS_INTERRUPTED) or flags & LoopFlag.NONBLOCK:
+                if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
                     return False
 
     def _pass(self, flags: int) -> int:
