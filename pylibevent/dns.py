@@ -44,6 +44,8 @@ class DNSOption(IntFlag):
     NAMESERVERS = lib.DNS_OPTION_NAMESERVERS
     MISC = lib.DNS_OPTION_MISC
     HOSTSFILE = lib.DNS_OPTION_HOSTSFILE
+    NAMESERVERS_NO_DEFAULT = lib.DNS_OPTION_NAMESERVERS_NO_DEFAULT
+    """Don't ask 127.0.0.1 where the file names no server."""
 
 
 _ALL_OPTIONS = DNSOption(lib.DNS_OPTIONS_ALL)
@@ -96,7 +98,7 @@ class DNSRequest(Handle):
 
     @property
     def error(self) -> DNSError | None:
-        """Why there is no answer; None if there is one, or none yet."""
+        """Why there is no answer (``evdns_err_to_string``); None if there is one, or none yet."""
         code, is_gai = self._result()
         if not code:
             return None
@@ -146,7 +148,7 @@ class DNSRequest(Handle):
 
 
 class DNSBase(Handle):
-    """Resolves names without blocking (``evdns_base``).
+    """Resolves names without blocking (``evdns_base_new``).
 
     Args:
         base: The base on whose loop it works.
@@ -238,7 +240,8 @@ class DNSBase(Handle):
     # ------------------------------------------------------------ name servers
 
     def add_nameserver(self, address: Address | str) -> None:
-        """Ask this server too (``evdns_base_nameserver_add``, ``_ip_add``, ``_sockaddr_add``).
+        """Ask this server too (``evdns_base_nameserver_add``, ``evdns_base_nameserver_ip_add``,
+        ``evdns_base_nameserver_sockaddr_add``).
 
         Args:
             address: ``(host, port)``, or text as parse_address() takes it; port 0 or none is 53.

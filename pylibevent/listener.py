@@ -79,7 +79,7 @@ class Listener(Handle):
             backlog: How many connections wait in the system at most, from 1.
             reuse_address: SO_REUSEADDR: listen again at once after a restart.
             reuse_port: SO_REUSEPORT: several listeners, also of other processes, share the address.
-            ipv6_only: An IPv6 listener takes no IPv4 connections.
+            ipv6_only: An IPv6 listener takes no IPv4 connections. False: as the system is set, which is usually both.
             deferred_accept: TCP_DEFER_ACCEPT: accept only when the first bytes are there.
             close_on_exec: No program that is started inherits the sockets.
             blocking_sockets: Accepted sockets block.

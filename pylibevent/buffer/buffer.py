@@ -39,7 +39,7 @@ _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class Buffer(Handle):
-    """A queue of bytes in chains of memory (``evbuffer``): added at one end, taken from the other, moved without copying.
+    """A queue of bytes in chains of memory (``evbuffer_new``): added at one end, taken from the other, moved without copying.
 
     Any thread may use it; each method is one step. The buffers of a bufferevent, its ``input`` and ``output``, belong to it:
     input can't be added to and output can't be drained.
@@ -370,6 +370,7 @@ class Buffer(Handle):
         return None if position == _NOT_FOUND else check(position, self)
 
     def __len__(self) -> int:
+        """How many bytes it holds (``evbuffer_get_length``)."""
         return check(lib.pev_buffer_length(self._h), self)
 
     def __bool__(self) -> bool:

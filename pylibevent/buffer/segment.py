@@ -14,7 +14,8 @@ from .news import lent, settle
 
 
 class FileSegment:
-    """A part of a file, to be added to any number of buffers (``evbuffer_file_segment``).
+    """A part of a file, to be added to any number of buffers (``evbuffer_file_segment_new``,
+    ``evbuffer_file_segment_add_cleanup_cb``).
 
     It is read when the segment is made, and never mapped: a file that shrinks would end the process.
 

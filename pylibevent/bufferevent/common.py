@@ -289,7 +289,9 @@ class BufferEvent(Handle):
 
     @property
     def error(self) -> BaseException | None:
-        """Why the last ERROR or TIMEOUT came: an OSError with its errno, TimeoutError, TLSError, DNSError. None: none came."""
+        """Why the last ERROR or TIMEOUT came: an OSError with its errno, TimeoutError, TLSError, DNSError
+        (``bufferevent_socket_get_dns_error``). None: none came.
+        """
         return self._error
 
     # ------------------------------------------------------------ switches
@@ -406,7 +408,7 @@ class BufferEvent(Handle):
 
     @property
     def max_single_read(self) -> int:
-        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``).
+        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``, ``bufferevent_get_max_single_read``).
 
         Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
         """
@@ -418,7 +420,9 @@ class BufferEvent(Handle):
 
     @property
     def max_single_write(self) -> int:
-        """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``). Up to 2**31 - 1."""
+        """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``,
+        ``bufferevent_get_max_single_write``). Up to 2**31 - 1.
+        """
         return check(lib.pev_bev_get_max_single(self._h, 1), self)
 
     @max_single_write.setter

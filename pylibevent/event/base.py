@@ -49,7 +49,7 @@ _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
 
 
 class EventBase(Handle):
-    """A loop, and the events, bufferevents and listeners on it (``event_base``).
+    """A loop, and the events, bufferevents and listeners on it (``event_base_new``, ``event_base_new_with_config``).
 
     A base keeps what is armed on it alive: an event that is added, a listener, a bufferevent with a callback. Closing it
     closes them all. A base is used by one thread at a time, but for ``call_soon_threadsafe``, ``loopbreak``, ``loopexit``,

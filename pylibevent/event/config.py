@@ -14,7 +14,7 @@ _NO_LIMIT = -1
 
 
 class EventConfig:
-    """What an EventBase shall be like (``event_config``).
+    """What an EventBase shall be like (``event_config_new``).
 
     Args:
         avoid: Names of methods not to use, such as ``["epoll"]``; see ``supported_methods()``.
@@ -23,7 +23,7 @@ class EventConfig:
         max_dispatch_interval: After how many seconds of callbacks to look for events of higher priority. None: not.
         max_callbacks: After how many callbacks to look for events of higher priority, from 1. None: not.
         min_priority: From which priority on the two limits hold, from 0.
-        num_cpus_hint: How many processors there are. Only Windows uses it.
+        num_cpus_hint: How many processors there are (``event_config_set_num_cpus_hint``). Only Windows uses it.
 
     Raises:
         TypeError: An argument is of a wrong type.

@@ -44,7 +44,8 @@ class CommonTimeout:
 
 
 class Event(Handle):
-    """Something that a base watches: a descriptor, a timer, a signal, or nothing but ``active()`` (``struct event``).
+    """Something that a base watches: a descriptor, a timer, a signal, or nothing but ``active()`` (``event_new``,
+    ``event_assign``).
 
     Usually made by ``EventBase.event()``, ``timer()`` and ``signal()``.
 
@@ -231,7 +232,7 @@ class Event(Handle):
     # ------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Delete it for good (``event_free``). Idempotent; allowed in its own callback and in any thread."""
+        """Delete it for good (``event_free``, ``event_free_finalize``). Idempotent; allowed in its own callback and in any thread."""
         check(lib.pev_event_close(self._h), self)
         self._disarm()
 
