@@ -1,0 +1,501 @@
+"""The programs in examples/, each run by itself and talked to by real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import resource
+import select
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import GIVE_UP, ROOT
+
+EXAMPLES = ROOT / "examples"
+KINDS = ["plain", "tls"]
+MODES = ["copy", "move"]
+MANY = 1000
+AT_ONCE = 262144
+both_kinds = pytest.mark.parametrize("kind", KINDS)
+both_modes = pytest.mark.parametrize("mode", MODES)
+
+
+class Program:
+    """An example that runs, and what it has printed."""
+
+    def __init__(self, name: str, *arguments: str, cwd: Path | None = None) -> None:
+        command = [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        none, pipe = subprocess.DEVNULL, subprocess.PIPE
+        self.child = subprocess.Popen(command, cwd=cwd, env=environment, stdin=none, stdout=pipe, stderr=pipe, bufsize=0)
+        assert self.child.stdout is not None
+        self.stdout = self.child.stdout.fileno()
+        self.ahead = b""
+        self.over = False
+
+    def line(self) -> str:
+        """The next line that it prints; fails when none comes."""
+        while b"\n" not in self.ahead:
+            ready, _, _ = select.select([self.stdout], [], [], GIVE_UP)
+            assert ready, "it printed nothing"
+            more = os.read(self.stdout, 65536)
+            assert more, self.child.communicate()[1]
+            self.ahead += more
+        line, _, self.ahead = self.ahead.partition(b"\n")
+        return line.decode()
+
+    def rest(self) -> tuple[int, str, str]:
+        """Wait for its end. Returns its status and what it still printed, on both streams."""
+        out, err = self.child.communicate(timeout=GIVE_UP)
+        self.over = True
+        return self.child.returncode, (self.ahead + out).decode(), err.decode()
+
+    def end(self, *signals: int, status: int = 0, stderr: str = "") -> str:
+        """Send signals; it must end with this status and this on stderr. Returns the rest of what it printed."""
+        for number in signals:
+            self.child.send_signal(number)
+        got, out, err = self.rest()
+        assert (got, err) == (status, stderr)
+        return out
+
+
+@contextmanager
+def running(name: str, *arguments: str, cwd: Path | None = None) -> Iterator[Program]:
+    program = Program(name, *arguments, cwd=cwd)
+    try:
+        yield program
+    finally:
+        if not program.over:
+            program.child.kill()
+            program.rest()
+
+
+class Echo:
+    """An echo server that runs, and how to talk to it."""
+
+    def __init__(self, program: Program, kind: str, host: str, port: int, ca: str) -> None:
+        self.program = program
+        self.kind = kind
+        self.host, self.port = host, port
+        self.ca = ca
+        self.context = ssl.create_default_context(cafile=ca) if kind == "tls" else None
+
+    @contextmanager
+    def connect(self) -> Iterator[socket.socket]:
+        with socket.create_connection((self.host, self.port), GIVE_UP) as plain:
+            if self.context is None:
+                yield plain
+            else:
+                with self.context.wrap_socket(plain, server_hostname="localhost") as tls:
+                    yield tls
+
+    def says_back(self, data: bytes) -> None:
+        """A new connection gets back what it sends, and a clean end."""
+        with self.connect() as sock:
+            assert exchange(sock, data) == data
+            if isinstance(sock, ssl.SSLSocket):
+                sock.unwrap().close()
+
+
+@contextmanager
+def echo_server(kind: str, mode: str, certificates: Any, *, host: str = "127.0.0.1") -> Iterator[Echo]:
+    """An echo server on a port of the system's choice; it must end well on SIGTERM, and have said nothing on stderr."""
+    name = "tls_echo_server.py" if kind == "tls" else "echo_server.py"
+    files = ("--cert", certificates.cert, "--key", certificates.key) if kind == "tls" else ()
+    with running(name, "--port", "0", "--host", host, "--mode", mode, *files) as program:
+        said = re.fullmatch(r"listening on (\S+):(\d+)", program.line())
+        assert said is not None
+        yield Echo(program, kind, said[1].strip("[]"), int(said[2]), certificates.ca)
+        if not program.over:
+            assert program.end(signal.SIGTERM) == ""
+
+
+def exchange(sock: socket.socket, data: bytes) -> bytes:
+    """Send all of it while what comes back is read; returns that, as many bytes."""
+    sock.setblocking(False)
+    view, got = memoryview(data), bytearray()
+    deadline = time.monotonic() + GIVE_UP
+    while len(got) < len(data):
+        assert time.monotonic() < deadline, f"{len(got)} of {len(data)} bytes came back"
+        select.select([sock], [sock] if view else [], [], GIVE_UP)
+        view = view[attempt(sock.send, view[:AT_ONCE]) or 0 :] if view else view
+        while (more := attempt(sock.recv, AT_ONCE)) is not None:
+            assert more, "it hung up"
+            got += more
+    sock.settimeout(GIVE_UP)
+    return bytes(got)
+
+
+def attempt(call: Callable[..., Any], *arguments: object) -> Any:
+    """What a call on a non-blocking socket returns, or None where it would block."""
+    try:
+        return call(*arguments)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+
+
+# ---------------------------------------------------------------- echo servers
+
+
+@both_kinds
+@both_modes
+@pytest.mark.parametrize("size", [1, 4096, 100_000, 20_000_000])
+def test_echo_servers_give_back_what_they_got(kind: str, mode: str, size: int, certificates: Any, rng: random.Random) -> None:
+    with echo_server(kind, mode, certificates) as server:
+        server.says_back(rng.randbytes(size))
+
+
+@both_kinds
+@both_modes
+def test_echo_servers_keep_their_connections_apart(kind: str, mode: str, certificates: Any, rng: random.Random) -> None:
+    with echo_server(kind, mode, certificates) as server, server.connect() as one, server.connect() as other:
+        for _ in range(50):
+            for sock in (one, other):
+                data = rng.randbytes(rng.randrange(1, 70_000))
+                assert exchange(sock, data) == data
+
+
+@both_modes
+def test_the_echo_server_sends_the_rest_after_the_clients_end(mode: str, certificates: Any, rng: random.Random) -> None:
+    """A client may say that it is done before it has read anything."""
+    sent = rng.randbytes(1_000_000)
+    with echo_server("plain", mode, certificates) as server, server.connect() as sock:
+        assert send_then_read(sock, sent) == sent
+
+
+@both_modes
+def test_the_tls_echo_server_sends_the_rest_after_close_notify(mode: str, certificates: Any, rng: random.Random) -> None:
+    sent = rng.randbytes(1_000_000)
+    with echo_server("tls", mode, certificates) as server, socket.create_connection((server.host, server.port)) as sock:
+        assert server.context is not None
+        to_us, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = server.context.wrap_bio(to_us, to_server, server_hostname="localhost")
+        while tls.version() is None:
+            attempt(tls.do_handshake)
+            sock.sendall(to_server.read())
+            if tls.version() is None:
+                to_us.write(sock.recv(65536))
+        tls.write(sent)
+        assert attempt(tls.unwrap) is None  # close_notify goes out; the server's hasn't come
+        to_us.write(send_then_read(sock, to_server.read()))
+        got = bytearray()
+        while len(got) < len(sent):
+            got += tls.read(65536)
+        assert got == sent
+        with pytest.raises(ssl.SSLZeroReturnError):  # the server's close_notify
+            tls.read()
+
+
+def send_then_read(sock: socket.socket, data: bytes) -> bytes:
+    """Send and end this direction; returns all that comes back."""
+
+    def send() -> None:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+    sock.settimeout(GIVE_UP)
+    writer = threading.Thread(target=send)
+    writer.start()
+    try:
+        return read_all(sock)
+    finally:
+        writer.join(GIVE_UP)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    got = bytearray()
+    while data := sock.recv(65536):
+        got += data
+    return bytes(got)
+
+
+@both_kinds
+@both_modes
+def test_echo_servers_serve_1000_connections_at_once(kind: str, mode: str, certificates: Any) -> None:
+    with echo_server(kind, mode, certificates) as server, many_descriptors():
+        answers = asyncio.run(talk_over_many(server))
+    assert answers == MANY
+
+
+@contextmanager
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY + 200), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def talk_over_many(server: Echo) -> int:
+    """All connect; when all are there each sends its own bytes, and reads them back. Returns how many got theirs."""
+    everybody = asyncio.Barrier(MANY)
+
+    async def one(number: int) -> bool:
+        hostname = "localhost" if server.context else None
+        reader, writer = await asyncio.open_connection(
+            server.host, server.port, ssl=server.context, server_hostname=hostname
+        )
+        await everybody.wait()
+        sent = struct.pack("!I", number) * 1000
+        writer.write(sent)
+        got = await reader.readexactly(len(sent))
+        await everybody.wait()
+        writer.close()
+        await writer.wait_closed()
+        return got == sent
+
+    async with asyncio.timeout(60):
+        return sum(await asyncio.gather(*map(one, range(MANY))))
+
+
+@both_kinds
+@both_modes
+def test_echo_servers_survive_clients_that_reset(kind: str, mode: str, certificates: Any) -> None:
+    with echo_server(kind, mode, certificates) as server:
+        for _ in range(100):
+            with server.connect() as sock:
+                sock.sendall(b"x" * 10_000)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.says_back(b"still there")
+
+
+@both_modes
+def test_the_tls_echo_server_survives_clients_that_speak_no_tls(mode: str, certificates: Any) -> None:
+    with echo_server("tls", mode, certificates) as server:
+        for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(70_000), bytes(100)):
+            with socket.create_connection((server.host, server.port), GIVE_UP) as sock:
+                sock.sendall(garbage)
+                sock.shutdown(socket.SHUT_WR)
+                drain(sock)
+        server.says_back(b"still there")
+
+
+def drain(sock: socket.socket) -> None:
+    """Read until it ends, in whatever way."""
+    try:
+        read_all(sock)
+    except ConnectionResetError:
+        return
+
+
+@both_kinds
+def test_echo_servers_listen_on_ipv6(kind: str, certificates: Any) -> None:
+    with echo_server(kind, "copy", certificates, host="::1") as server:
+        assert server.host == "::1"
+        server.says_back(b"over IPv6")
+
+
+# ---------------------------------------------------------------- other people's clients
+
+
+def talk_through(command: list[str], lines: list[bytes]) -> list[bytes]:
+    """Give a client's standard input lines, one when the one before has come back. Returns what came back."""
+    answers = []
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        watchdog = threading.Timer(GIVE_UP, client.kill)
+        watchdog.start()
+        try:
+            for line in lines:
+                client.stdin.write(line)
+                client.stdin.flush()
+                while (answer := client.stdout.readline()) not in (line, b""):
+                    pass
+                answers.append(answer)
+            client.stdin.close()
+            client.stdin = None
+            client.communicate()
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+    assert client.returncode == 0
+    return answers
+
+
+LINES = [b"first line\n", b"second line\n", b"x" * 10_000 + b"\n"]
+
+
+@both_modes
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_the_tls_echo_server_serves_openssl_s_client(version: str, mode: str, certificates: Any) -> None:
+    with echo_server("tls", mode, certificates) as server:
+        command = ["openssl", "s_client", "-quiet", "-no_ign_eof", version, "-connect", f"{server.host}:{server.port}"]
+        command += ["-CAfile", server.ca, "-verify_return_error", "-verify_hostname", "localhost"]
+        assert talk_through(command, LINES) == LINES
+
+
+@both_modes
+@pytest.mark.parametrize("version", ["VERS-TLS1.2", "VERS-TLS1.3"])
+def test_the_tls_echo_server_serves_gnutls_cli(version: str, mode: str, certificates: Any) -> None:
+    with echo_server("tls", mode, certificates) as server:
+        command = ["gnutls-cli", "--logfile=/dev/null", "--x509cafile", server.ca, "--sni-hostname=localhost"]
+        command += ["--verify-hostname=localhost", "--priority", f"NORMAL:-VERS-ALL:+{version}"]
+        assert talk_through([*command, "-p", str(server.port), server.host], LINES) == LINES
+
+
+@both_modes
+def test_the_tls_echo_server_serves_curl(mode: str, certificates: Any) -> None:
+    """curl takes the echo of its request, which is no HTTP, for an answer of HTTP/0.9."""
+    with echo_server("tls", mode, certificates) as server:
+        command = ["curl", "--silent", "--show-error", "--no-buffer", "--http0.9", "--cacert", server.ca, "--noproxy", "*"]
+        command += ["--max-time", str(GIVE_UP), "--output", "-", f"https://localhost:{server.port}/echo-me"]
+        command += ["--resolve", f"localhost:{server.port}:{server.host}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == b"GET /echo-me HTTP/1.1\r\n"
+            assert client.stdout.readline() == f"Host: localhost:{server.port}\r\n".encode()
+            client.kill()  # it waits for more
+
+
+# ---------------------------------------------------------------- the end of echo servers
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGINT]],
+    ids=["SIGINT", "SIGTERM", "several"],
+)
+def test_echo_servers_end_well_on_signals(kind: str, signals: list[int], certificates: Any) -> None:
+    """With connections open, idle and busy."""
+    with echo_server(kind, "copy", certificates) as server, server.connect() as idle, server.connect() as busy:
+        assert exchange(idle, b"hello") == b"hello"
+        busy.settimeout(0)
+        for _ in range(200):
+            attempt(busy.send, b"x" * 65536)  # what comes back isn't read
+        assert server.program.end(*signals) == ""
+
+
+@both_kinds
+def test_echo_servers_refuse_bad_arguments(kind: str, certificates: Any) -> None:
+    name = "tls_echo_server.py" if kind == "tls" else "echo_server.py"
+    files = ["--cert", certificates.cert, "--key", certificates.key] if kind == "tls" else []
+    for bad in (["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["--mode", "fly"], ["--colour"]):
+        with running(name, *files, *bad) as program:
+            status, out, err = program.rest()
+            assert (status, out) == (2, "")
+            assert err.startswith(f"usage: {name}")
+            assert bad[0] in err
+    for bad in (["--host", "not.an.address"], ["--host", "192.0.2.1"]):
+        with running(name, *files, "--port", "0", *bad) as program:
+            status, out, err = program.rest()
+            assert (status, out) == (1, "")
+            assert re.fullmatch(rf"can't listen on {re.escape(bad[1])}, port 0: .*\n", err)
+
+
+def test_the_tls_echo_server_refuses_bad_certificates(certificates: Any, tmp_path: Path) -> None:
+    missing, garbage = str(tmp_path / "none.pem"), tmp_path / "garbage.pem"
+    garbage.write_text("no certificate")
+    for cert, key in (
+        (missing, certificates.key),
+        (certificates.cert, missing),
+        (str(garbage), certificates.key),
+        (certificates.ca, certificates.key),
+    ):
+        with running("tls_echo_server.py", "--port", "0", "--cert", cert, "--key", key) as program:
+            status, out, err = program.rest()
+            assert (status, out) == (1, "")
+            assert re.fullmatch(rf"can't use the certificate {re.escape(cert)} with the key {re.escape(key)}: .*\n", err)
+    with running("tls_echo_server.py", "--port", "0") as program:
+        status, out, err = program.rest()
+        assert (status, out) == (2, "")
+        assert "--cert, --key" in err
+
+
+# ---------------------------------------------------------------- the demo
+
+
+def test_the_demo_tells_what_happens_and_ends_by_itself() -> None:
+    with running("demo.py") as program:
+        out = program.end()
+    for pattern, times in (
+        (r"server +listening on 127\.0\.0\.1:\d+", 1),
+        (r"client \d +handshake done: TLSv1\.3, TLS_\w+, \d+ bits", 3),
+        (r"client \d +(100|100,000|10,000,000) bytes echoed; says close_notify", 3),
+        (r"server +got close_notify after (100|100,000|10,000,000) bytes", 3),
+        (r"client 4 +refused the server: certificate verify failed", 1),
+        (r"demo +everything as it should be", 1),
+    ):
+        assert len(re.findall(pattern, out)) == times, f"{pattern}\n{out}"
+
+
+# ---------------------------------------------------------------- libevent's samples
+
+
+def test_hello_world_greets_and_hangs_up() -> None:
+    """sample/hello-world.c"""
+    with running("hello_world.py", "0") as program:
+        port = int(program.line().removeprefix("listening on port "))
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), GIVE_UP) as sock:
+                assert read_all(sock) == b"Hello, World!\n"
+            assert program.line() == "flushed answer"
+        sent = time.monotonic()
+        program.child.send_signal(signal.SIGINT)
+        assert program.line() == "Caught an interrupt signal; exiting cleanly in two seconds."
+        assert program.end() == "done\n"
+        assert time.monotonic() - sent >= 1.9
+
+
+@pytest.mark.parametrize("persist", [[], ["-p"]], ids=["again", "persistent"])
+def test_time_test_fires_when_it_is_time(persist: list[str]) -> None:
+    """sample/time-test.c"""
+    with running("time_test.py", *persist, "-n", "3", "0.1") as program:
+        lines = program.end().splitlines()
+    passed = [re.fullmatch(r"called at \d+: (\d+\.\d{3}) seconds elapsed\.", line) for line in lines]
+    assert len(passed) == 3
+    assert sum(float(match[1]) for match in passed if match) >= 0.28
+
+
+def test_signal_test_ends_with_the_third_signal() -> None:
+    """sample/signal-test.c"""
+    with running("signal_test.py") as program:
+        assert program.line() == "waiting for SIGINT"
+        for _ in range(3):
+            program.child.send_signal(signal.SIGINT)
+            assert program.line() == f"got signal {signal.SIGINT:d}"
+        assert program.end() == ""
+
+
+def test_event_read_fifo_prints_until_the_writer_ends(tmp_path: Path) -> None:
+    """sample/event-read-fifo.c"""
+    with running("event_read_fifo.py", cwd=tmp_path) as program:
+        assert program.line() == "Write data to event.fifo"
+        with (tmp_path / "event.fifo").open("wb", buffering=0) as fifo:
+            for text in ("hello", "x" * 254):
+                fifo.write(text.encode())
+                assert program.line() == f"Read: {text}"
+        assert program.line() == "Connection closed"
+        assert program.end() == ""
+    assert not (tmp_path / "event.fifo").exists()
+
+
+def test_event_read_fifo_removes_the_pipe_on_ctrl_c(tmp_path: Path) -> None:
+    with running("event_read_fifo.py", "pipe", cwd=tmp_path) as program:
+        assert program.line() == "Write data to pipe"
+        assert program.end(signal.SIGINT) == ""
+    assert not (tmp_path / "pipe").exists()
+
+
+def test_event_read_fifo_leaves_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "event.fifo").write_text("a file")
+    with running("event_read_fifo.py", cwd=tmp_path) as program:
+        program.end(status=1, stderr="event.fifo exists and isn't a named pipe\n")
+    assert (tmp_path / "event.fifo").read_text() == "a file"
