@@ -408,7 +408,8 @@ class BufferEvent(Handle):
 
     @property
     def max_single_read(self) -> int:
-        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``, ``bufferevent_get_max_single_read``).
+        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``,
+        ``bufferevent_get_max_single_read``).
 
         Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
         """

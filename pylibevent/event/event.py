@@ -232,7 +232,9 @@ class Event(Handle):
     # ------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Delete it for good (``event_free``, ``event_free_finalize``). Idempotent; allowed in its own callback and in any thread."""
+        """Delete it for good (``event_free``, ``event_free_finalize``). Idempotent; allowed in its own callback, and in any
+        thread.
+        """
         check(lib.pev_event_close(self._h), self)
         self._disarm()
 

@@ -11,8 +11,8 @@ wakes this one too; if it is somebody else's, this loop comes back to Python eve
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -28,31 +28,37 @@ _stack: list[Interrupt] = []  # the loops that run in the main thread, the inner
 class Interrupt:
     """The wake-up descriptor of one base."""
 
-    __slots__ = ("_read", "_write")
+    __slots__ = ("_closed", "_read", "_write")
 
     def __init__(self) -> None:
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
+        self._read, self._write = os.pipe()  # bare descriptors: an interpreter that exits says nothing about them
+        self._closed = False
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
 
     def close(self) -> None:
-        """Close both ends."""
-        self._read.close()
-        self._write.close()
+        """Close both ends: now, or when the loop that they wake is left."""
+        self._closed = True
+        if self in _stack:
+            return
+        if in_main_thread():
+            self._give_back()
+        os.close(self._read)
+        os.close(self._write)
 
     @contextlib.contextmanager
     def watching(self, handle: Any) -> Iterator[None]:
         """Signals end the passes of this loop, as long as the block runs."""
-        before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        owned = before == -1
+        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        owned = before in (-1, self._write)  # ours still: an interrupt between two lines
         if not owned:
             signal.set_wakeup_fd(before, warn_on_full_buffer=False)
-        outer = next((i for i in reversed(_stack) if i._write.fileno() == before), None)
+        outer = next((i for i in reversed(_stack) if i._write == before), None)
         watched = self if owned else outer
         _stack.append(self)
         try:
             if watched is not None:
-                check(lib.pev_loop_watch(handle, watched._read.fileno()), "the wake-up descriptor")
+                check(lib.pev_loop_watch(handle, watched._read), "the wake-up descriptor")
             else:
                 check(lib.pev_loop_beat(handle, BEAT), "the loop")
             yield
@@ -62,11 +68,13 @@ class Interrupt:
             lib.pev_loop_beat(handle, 0)
             if owned:
                 self._give_back()
+            if self._closed:
+                self.close()
 
     def _give_back(self) -> None:
         """No owner again, unless somebody else has taken it meanwhile."""
         now = signal.set_wakeup_fd(-1)
-        if now not in (-1, self._write.fileno()):
+        if now not in (-1, self._write):
             signal.set_wakeup_fd(now)
 
 

@@ -221,8 +221,8 @@ class TLSBufferEvent(BufferEvent):
 
     @property
     def allow_dirty_shutdown(self) -> bool:
-        """Take the end of the stream below for a clean one; may be set
-        (``bufferevent_openssl_set_allow_dirty_shutdown``, ``bufferevent_openssl_get_allow_dirty_shutdown``). Whoever is between the peers can then cut the data short.
+        """Take the end of the stream below for a clean one; may be set. Whoever is between the peers can then cut the data
+        short (``bufferevent_openssl_set_allow_dirty_shutdown``, ``bufferevent_openssl_get_allow_dirty_shutdown``).
         """
         return bool(check(lib.pev_ssl_get_allow_dirty(self._h), self))
 
