@@ -333,6 +333,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(path), f"{path.name} has no heading {anchor}"
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:benchmarks|csrc|docs|examples|pylibevent|tests)/[a-z][a-z0-9_./-]*)`", prose(page))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 class Example(NamedTuple):
     page: str
     line: int
