@@ -24,7 +24,8 @@ NAMES = ["library", "util", "loop", "base", "event", "buffer", "bufferevent", "l
 SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
-PACKAGES = ["libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads", "libssl", "libcrypto"]
+# OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.
+PACKAGES = ["libcrypto", "libssl", "libevent_core", "libevent_extra", "libevent_openssl", "libevent_pthreads"]
 LIBRARIES = ["event_core", "event_extra", "event_openssl", "event_pthreads", "ssl", "crypto"]
 
 # The oldest that csrc/ was written for.
