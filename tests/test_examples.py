@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import random
 import re
@@ -289,8 +288,10 @@ def until_it_hangs_up(sock: socket.socket, data: bytes) -> None:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         read_all(sock)
-    except OSError as error:
-        assert error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
+    except TimeoutError:
+        raise  # it doesn't hang up
+    except OSError:
+        return
 
 
 @both_kinds
