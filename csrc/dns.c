@@ -30,6 +30,7 @@ struct pev_dns_request {
 	int outstanding;
 	int dropped;
 	int starting; /* the call that starts it may call back at once */
+	int unasked;  /* there was no server to ask */
 	int is_gai;
 	int result, ttl;
 	int count;
@@ -206,7 +207,10 @@ started(struct pev_dns_request *r)
 		answered(r);
 	}
 	r->starting = 0;
-	if (!r->outstanding)
+	if (r->outstanding && evdns_base_count_nameservers(r->dns->dns) == 0) {
+		r->unasked = 1; /* evdns would wait until there is one */
+		cancel_request(r);
+	} else if (!r->outstanding)
 		pev_note(&r->source, 1, pev_default_priority(r->source.loop));
 	return r;
 }
@@ -289,6 +293,12 @@ pev_dns_request_result(struct pev_dns_request *r, int *is_gai)
 {
 	*is_gai = r->is_gai;
 	return r->outstanding ? -EAGAIN : r->is_gai && r->result < 0 ? -r->result : r->result;
+}
+
+int
+pev_dns_request_unasked(struct pev_dns_request *r)
+{
+	return r->unasked;
 }
 
 int

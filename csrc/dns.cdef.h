@@ -45,6 +45,7 @@ struct pev_dns_request *pev_dns_reverse(struct pev_dns *h, const struct pev_addr
 void pev_dns_request_drop(struct pev_dns_request *r);
 int pev_dns_request_cancel(struct pev_dns_request *r);
 int pev_dns_request_result(struct pev_dns_request *r, int *is_gai);
+int pev_dns_request_unasked(struct pev_dns_request *r);
 int pev_dns_request_ttl(struct pev_dns_request *r);
 int pev_dns_request_count(struct pev_dns_request *r);
 const struct pev_address *pev_dns_request_address(struct pev_dns_request *r, int i);

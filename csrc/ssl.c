@@ -25,6 +25,7 @@ struct pev_ssl {
 	SSL *ssl;
 	unsigned char truncated; /* the stream below ended without a close_notify */
 	unsigned char failed;    /* no close_notify can be sent any more */
+	unsigned char broken;    /* the one below failed: nothing can be sent any more */
 	unsigned char closing;   /* close_notify is on its way */
 	int n_errors;
 	unsigned long errors[PEV_TLS_ERRORS];
@@ -82,8 +83,10 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		s->truncated = what == BEV_EVENT_ERROR;
 		what |= BEV_EVENT_READING;
 	}
-	if (what & BEV_EVENT_ERROR)
+	if (what & BEV_EVENT_ERROR) {
 		s->failed = 1;
+		s->broken = s->n_errors == 0 && !s->truncated;
+	}
 	return what;
 }
 
@@ -183,7 +186,7 @@ on_ssl_drained(struct pev_bev *h)
 {
 	struct pev_ssl *s = ssl_of(h);
 	struct bufferevent *below = h->under->bev;
-	if (below == NULL || h->under->connecting)
+	if (below == NULL || h->under->connecting || s->broken)
 		return 1;
 	if (h->open && !s->failed && !s->closing) {
 		ERR_clear_error();

@@ -102,6 +102,8 @@ class DNSRequest(Handle):
         code, is_gai = self._result()
         if not code:
             return None
+        if lib.pev_dns_request_unasked(self._h) and not self._cancelled:
+            return DNSError(socket.EAI_AGAIN, f"{self.question}: there is no name server to ask")
         if is_gai:
             text = ffi.string(lib.pev_dns_gai_text(-code)).decode()
             return DNSError(-code, f"{self.question}: {text}")
