@@ -205,9 +205,10 @@ pev_bev_fail(struct pev_bev *h, int what, int error)
 	h->connecting = PEV_NOT_CONNECTING;
 	give_callbacks_back(h);
 	errno = error;
-	if (h->upper_event != NULL)
+	if (h->upper_event != NULL) {
+		h->ended |= what & BEV_EVENT_ERROR;
 		h->upper_event(h->bev, (short)what, h->upper_arg);
-	else
+	} else
 		pev_bev_note_events(h, (short)what, error);
 	return 0;
 }
