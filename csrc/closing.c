@@ -1,6 +1,25 @@
 /* event2/bufferevent.h: how bufferevents end. Rules 5 and 6 of bufferevent.c. */
 #include "pylibevent.h"
 
+/* For what is closed and all that it stands on. */
+static void
+give_time(struct pev_bev *h, double seconds)
+{
+	for (; h != NULL; h = h->under)
+		h->time_left = seconds;
+}
+
+/* What is left of the time that a close was given. */
+static void
+count_down(struct pev_bev *h)
+{
+	struct timeval due, now;
+	if (h->deadline == NULL || h->time_left <= 0 || !event_pending(h->deadline, EV_TIMEOUT, &due))
+		return;
+	evutil_gettimeofday(&now, NULL);
+	give_time(h, pev_seconds(&due) - pev_seconds(&now));
+}
+
 static void
 end_linger(struct pev_bev *h)
 {
@@ -22,6 +41,7 @@ pev_bev_free(struct pev_bev *h)
 	bev = h->bev;
 	if (bev == NULL)
 		return;
+	count_down(h);
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
@@ -86,6 +106,7 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
+	give_time(arg, 0);
 	pev_bev_free(arg);
 }
 
@@ -114,6 +135,7 @@ on_linger_event(struct bufferevent *bev, short what, void *arg)
 		bufferevent_disable(bev, EV_READ);
 		step_linger(h);
 	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
+		give_time(h, 0);
 		pev_bev_free(h);
 	}
 }
@@ -169,6 +191,7 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	pev_source_forget(&h->source);
 	h->wants = 0;
 	h->paused = 0;
+	give_time(h, seconds);
 	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
 		code = start_linger(h, seconds);
 		if (code < 0)

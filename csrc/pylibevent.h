@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -232,6 +233,7 @@ struct pev_bev {
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
+	double time_left;            /* for closing, in seconds */
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
@@ -270,6 +272,7 @@ int pev_bev_is_socket(const struct pev_bev *h);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
+void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
 
 /* ---- tls.c ---- */

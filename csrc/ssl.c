@@ -175,9 +175,13 @@ on_last_write(struct bufferevent *bev, void *arg)
 static void
 on_last_event(struct bufferevent *bev, short what, void *arg)
 {
+	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
-	if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING))
-		pev_bev_free(arg);
+	if (!(what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)))
+		return;
+	if (h->under != NULL)
+		h->under->time_left = 0;
+	pev_bev_free(h);
 }
 
 /* All that was written is encrypted. Say close_notify, and wait until the one below has sent everything. */

@@ -473,7 +473,8 @@ class BufferEvent(Handle):
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it (``bufferevent_free``). Idempotent; allowed in every callback. No callback comes after it.
 
-        What was written goes out first: the loop goes on sending, for so long at most. With nothing left to send the
+        What was written goes out first: the loop goes on sending, for so long at most, and over TCP waits until the peer has
+        it, and ends too: whoever closes a socket that still gets bytes resets the connection. With nothing left to send the
         descriptor is closed when this returns.
 
         Args:
