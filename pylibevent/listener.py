@@ -298,9 +298,11 @@ class Listener(Handle):
             return
         with contextlib.suppress(AttributeError):
             handle = object.__getattribute__(self, "_h")
-            if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
-                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            lib.pev_listener_drop(handle)
+            try:
+                if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
+                    _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # the warning may be an error
+                lib.pev_listener_drop(handle)
 
 
 def _options(close_on_exec: bool, blocking: bool, enabled: bool) -> int:

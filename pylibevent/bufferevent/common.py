@@ -541,9 +541,11 @@ class BufferEvent(Handle):
         with contextlib.suppress(AttributeError):
             handle = object.__getattribute__(self, "_h")
             self._input = self._output = None
-            if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
-                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            lib.pev_bev_drop(handle)
+            try:
+                if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
+                    _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # the warning may be an error
+                lib.pev_bev_drop(handle)
 
 
 def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:

@@ -637,10 +637,13 @@ class EventBase(Handle):
             return
         if _exiting():
             return
-        if not self.closed and lib.pev_loop_check(handle) == 0:
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            self.close()
-        lib.pev_loop_free(handle)
+        try:
+            if lib.pev_loop_check(handle) == 0:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:  # the warning may be an error
+            if lib.pev_loop_check(handle) == 0:
+                self.close()
+            lib.pev_loop_free(handle)
 
 
 __all__ = ["EventBase"]
