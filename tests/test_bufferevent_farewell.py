@@ -1,0 +1,80 @@
+"""Closing a TCP socket that still gets bytes: the peer has all that was written, and an end instead of a reset."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+
+import pytest
+from support import GIVE_UP, run_until
+
+import pylibevent as ev
+
+
+def connected(base: ev.EventBase) -> tuple[ev.SocketBufferEvent, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), GIVE_UP)
+        theirs, _ = listening.accept()
+    theirs.settimeout(GIVE_UP)
+    return ev.SocketBufferEvent(base, ours), theirs
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_all_arrives_though_we_never_read(base: ev.EventBase, rng: random.Random, size: int) -> None:
+    bev, theirs = connected(base)
+    data = rng.randbytes(size)
+    got = bytearray()
+    failed: list[OSError] = []
+
+    def peer() -> None:
+        try:
+            theirs.sendall(b"nobody reads this" * 1000)
+            while chunk := theirs.recv(65536):
+                got.extend(chunk)
+                with contextlib.suppress(BrokenPipeError):  # once they have closed
+                    theirs.sendall(b"nor this")
+        except OSError as error:
+            failed.append(error)
+        theirs.close()
+        base.call_soon_threadsafe(lambda: None)
+
+    bev.write(data)
+    bev.close()
+    thread = threading.Thread(target=peer)
+    thread.start()
+    base.dispatch()
+    thread.join(GIVE_UP)
+    assert not failed
+    assert got == data
+
+
+def test_a_peer_that_never_ends_is_given_up(base: ev.EventBase) -> None:
+    bev, theirs = connected(base)
+    with theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        bev.write(b"x" * 4_000_000)
+        start = time.monotonic()
+        bev.close(timeout=0.2)
+        base.dispatch()
+        assert time.monotonic() - start < GIVE_UP / 2
+        assert base.num_events == 0
+
+
+def test_without_anything_to_send_the_descriptor_is_closed_at_once(base: ev.EventBase) -> None:
+    bev, theirs = connected(base)
+    with theirs:
+        bev.close()
+        assert theirs.recv(1) == b""
+
+
+def test_closing_the_base_ends_the_wait(rng: random.Random) -> None:
+    base = ev.EventBase()
+    bev, theirs = connected(base)
+    with theirs:
+        bev.write(b"x" * 4_000_000)
+        bev.close()
+        run_until(base, lambda: base.statistics.polls > 3)
+        base.close()
