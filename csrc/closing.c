@@ -74,6 +74,7 @@ void
 pev_bev_shut(struct pev_source *source)
 {
 	struct pev_bev *h = (struct pev_bev *)source;
+	give_time(h->over != NULL ? h->over : h, 0);
 	pev_bev_free(h);
 	release_kept(h);
 	pev_source_forget(source);
