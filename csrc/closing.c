@@ -73,8 +73,10 @@ release_kept(struct pev_bev *h)
 void
 pev_bev_shut(struct pev_source *source)
 {
-	struct pev_bev *h = (struct pev_bev *)source;
-	give_time(h->over != NULL ? h->over : h, 0);
+	struct pev_bev *h = (struct pev_bev *)source, *top = h;
+	while (top->over != NULL)
+		top = top->over;
+	give_time(top, 0);
 	pev_bev_free(h);
 	release_kept(h);
 	pev_source_forget(source);
