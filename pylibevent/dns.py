@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from enum import IntFlag
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -16,6 +15,7 @@ from ._libevent import ffi, lib
 from .addresses import Address, from_c, parse_address, to_c
 from .bufferevent.socket import SocketBufferEvent
 from .errors import ClosedError, DNSError, check, check_callable, check_flags, check_int, check_pointer
+from .flags import NamedFlag
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -37,7 +37,7 @@ _EVDNS_TO_GAI = {  # what evdns says, in getaddrinfo's terms
 _CANCELLED = -101  # EVUTIL_EAI_CANCEL, which the system's getaddrinfo doesn't have
 
 
-class DNSOption(IntFlag):
+class DNSOption(NamedFlag):
     """Which parts of a resolv.conf to use (``DNS_OPTION_*``)."""
 
     SEARCH = lib.DNS_OPTION_SEARCH

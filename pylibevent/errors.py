@@ -116,8 +116,7 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     ),
     lib.PEV_ETHREAD: (
         RuntimeError,
-        "{} is in use by the thread that runs its loop: use EventBase.call_soon_threadsafe(), "
-        "or make the bufferevent with Option.THREADSAFE",
+        "{} is in use by the thread that runs its loop: have that do it, with EventBase.call_soon_threadsafe()",
     ),
     lib.PEV_ERUNNING: (RuntimeError, "the loop of {} is running already"),
     lib.PEV_EINPASS: (RuntimeError, "{} can't do that from a callback that libevent is waiting for"),

@@ -7,7 +7,17 @@ from enum import IntEnum, IntFlag
 from ._libevent import lib
 
 
-class EventFlag(IntFlag):
+class NamedFlag(IntFlag):
+    """Flags that print their names: ``READING|EOF``."""
+
+    def __str__(self) -> str:
+        return self.name or str(int(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+class EventFlag(NamedFlag):
     """What an event waits for, and what happened (``EV_*``)."""
 
     TIMEOUT = lib.EV_TIMEOUT
@@ -19,7 +29,7 @@ class EventFlag(IntFlag):
     CLOSED = lib.EV_CLOSED
 
 
-class LoopFlag(IntFlag):
+class LoopFlag(NamedFlag):
     """How EventBase.loop() runs (``EVLOOP_*``)."""
 
     ONCE = lib.EVLOOP_ONCE
@@ -27,7 +37,7 @@ class LoopFlag(IntFlag):
     NO_EXIT_ON_EMPTY = lib.EVLOOP_NO_EXIT_ON_EMPTY
 
 
-class Feature(IntFlag):
+class Feature(NamedFlag):
     """What a way of waiting can do (``EV_FEATURE_*``)."""
 
     ET = lib.EV_FEATURE_ET
@@ -36,7 +46,7 @@ class Feature(IntFlag):
     EARLY_CLOSE = lib.EV_FEATURE_EARLY_CLOSE
 
 
-class BaseFlag(IntFlag):
+class BaseFlag(NamedFlag):
     """How an EventBase works (``EVENT_BASE_FLAG_*``)."""
 
     IGNORE_ENV = lib.EVENT_BASE_FLAG_IGNORE_ENV
@@ -45,7 +55,7 @@ class BaseFlag(IntFlag):
     PRECISE_TIMER = lib.EVENT_BASE_FLAG_PRECISE_TIMER
 
 
-class CountFlag(IntFlag):
+class CountFlag(NamedFlag):
     """Which events EventBase.count_events() counts (``EVENT_BASE_COUNT_*``)."""
 
     ACTIVE = lib.EVENT_BASE_COUNT_ACTIVE
@@ -53,7 +63,7 @@ class CountFlag(IntFlag):
     ADDED = lib.EVENT_BASE_COUNT_ADDED
 
 
-class What(IntFlag):
+class What(NamedFlag):
     """What happened to a bufferevent (``BEV_EVENT_*``)."""
 
     READING = lib.BEV_EVENT_READING
@@ -64,7 +74,7 @@ class What(IntFlag):
     CONNECTED = lib.BEV_EVENT_CONNECTED
 
 
-class Option(IntFlag):
+class Option(NamedFlag):
     """How a bufferevent works (``BEV_OPT_*``).
 
     CLOSE_ON_FREE: closing the bufferevent closes its descriptor, or the bufferevent below. THREADSAFE: it has a lock, and
