@@ -1,9 +1,7 @@
-/* The library as a whole: its log, its versions, what a fork does to it, and the memory of handles. */
+/* The library as a whole: its log, its versions, and the memory of handles. */
 #include "pylibevent.h"
 
 #include <math.h>
-
-unsigned pev_fork_generation;
 
 /* Longer than any program runs; libevent overflows near LONG_MAX. */
 #define PEV_MAX_SECONDS 1e9
@@ -91,35 +89,6 @@ pev_log_debug(int enable)
 
 /* ------------------------------------------------------------------ the library */
 
-static void
-before_fork(void)
-{
-	pev_lock_loops();
-	pev_lock_signals();
-	pev_lock_changes();
-}
-
-static void
-after_fork(void)
-{
-	pev_unlock_changes();
-	pev_unlock_signals();
-	pev_unlock_loops();
-}
-
-static void
-after_fork_in_child(void)
-{
-	pev_fork_generation++;
-	after_fork();
-}
-
-unsigned
-pev_forks(void)
-{
-	return pev_fork_generation;
-}
-
 /* Once a process, before anything else of libevent: locks can't be added to what exists (facts of libevent 3.6). */
 int
 pev_init(void)
@@ -130,8 +99,6 @@ pev_init(void)
 	event_set_log_callback(on_log);
 	if (evthread_use_pthreads() < 0)
 		return -PEV_EFAILED;
-	if (pthread_atfork(before_fork, after_fork, after_fork_in_child) != 0)
-		return -ENOMEM;
 	done = 1;
 	return 0;
 }

@@ -42,6 +42,5 @@ int pev_has_max_read(void);
 int pev_method_name(int i, char *out, int size);
 int pev_log_next(int *severity, char *out, int size);
 void pev_log_debug(int enable);
-unsigned pev_forks(void);
 void pev_free(void *p);
 long pev_live_handles(void);

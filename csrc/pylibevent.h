@@ -76,6 +76,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "loop.cdef.h"
 #include "base.cdef.h"
 #include "event.cdef.h"
+#include "fork.cdef.h"
 #include "buffer.cdef.h"
 #include "bufferevent.cdef.h"
 #include "listener.cdef.h"

@@ -49,7 +49,7 @@ def _check_openssl() -> None:
 def _start() -> None:
     _check_libevent()
     _check_openssl()
-    if lib.pev_init() < 0 or lib.pev_tls_init() < 0:
+    if lib.pev_init() < 0 or lib.pev_watch_forks() < 0 or lib.pev_tls_init() < 0:
         raise ImportError("libevent could not be prepared for use with threads and TLS")
 
 

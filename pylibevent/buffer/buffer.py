@@ -30,12 +30,18 @@ from .segment import FileSegment
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
 
-    from ..event import EventBase
 
 _NOT_FOUND = -1
 _MOST_SPANS = 16
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+class Loop(Protocol):
+    """What callbacks can be deferred to: an EventBase."""
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Call later."""
 
 
 class Buffer(Handle):
@@ -54,7 +60,7 @@ class Buffer(Handle):
         self._id = next_id()
         self._owner: object = None
         self._callbacks: tuple[BufferCallback, ...] = ()
-        self._deferred: EventBase | None = None
+        self._deferred: Loop | None = None
         self._waiting: BufferChange | None = None
         raw, n = as_bytes(data)
         self._adopt(check_pointer(lib.pev_buffer_new(self._id), "a Buffer"))
@@ -480,7 +486,7 @@ class Buffer(Handle):
             watched.pop(self._id, None)
         self._callbacks = left
 
-    def defer_callbacks(self, base: EventBase | None) -> None:
+    def defer_callbacks(self, base: Loop | None) -> None:
         """Call the callbacks from a base's loop, once for all that changed until then (``evbuffer_defer_callbacks``).
 
         Args:

@@ -1,0 +1,4 @@
+/* pthread_atfork */
+
+int pev_watch_forks(void);
+unsigned pev_forks(void);
