@@ -7,7 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from .._handle import Handle, next_id
 from .._libevent import ffi, lib
@@ -40,7 +40,7 @@ _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 class Loop(Protocol):
     """What callbacks can be deferred to: an EventBase."""
 
-    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
         """Call later."""
 
 
@@ -492,7 +492,7 @@ class Buffer(Handle):
         Args:
             base: The base. None: call them at once again.
         """
-        if base is not None and not hasattr(base, "call_soon"):
+        if base is not None and not hasattr(base, "call_soon_threadsafe"):
             raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
         self._deferred = base
 
