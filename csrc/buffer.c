@@ -244,19 +244,41 @@ pev_buffer_remove(struct pev_buffer *h, char *out, size_t n)
 	return pev_buffer_leave(buf, copied < 0 ? -ENOMEM : copied);
 }
 
+/* evbuffer_copyout_from refuses where the start is frozen, though it changes nothing. */
+static size_t
+copy_out(struct evbuffer *buf, struct evbuffer_ptr *from, char *out, size_t n)
+{
+	struct evbuffer_iovec vec[16];
+	size_t copied = 0;
+	while (copied < n) {
+		size_t before = copied;
+		int i, spans = evbuffer_peek(buf, (ev_ssize_t)(n - copied), from, vec, 16);
+		for (i = 0; i < spans && i < 16 && copied < n; i++) {
+			size_t part = vec[i].iov_len < n - copied ? vec[i].iov_len : n - copied;
+			memcpy(out + copied, vec[i].iov_base, part);
+			copied += part;
+		}
+		if (copied == before || (copied < n && evbuffer_ptr_set(buf, from, copied - before, EVBUFFER_PTR_ADD) < 0))
+			break;
+	}
+	return copied;
+}
+
 long long
 pev_buffer_copyout(struct pev_buffer *h, char *out, size_t n, size_t start)
 {
 	struct evbuffer *buf;
 	struct evbuffer_ptr from;
-	ev_ssize_t copied;
+	size_t length;
 	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
+	length = evbuffer_get_length(buf);
 	if (start >= evbuffer_get_length(buf) || evbuffer_ptr_set(buf, &from, start, EVBUFFER_PTR_SET) < 0)
 		return pev_buffer_leave(buf, 0);
-	copied = evbuffer_copyout_from(buf, &from, out, n);
-	return pev_buffer_leave(buf, copied < 0 ? -ENOMEM : copied);
+	if (n > length - start)
+		n = length - start;
+	return pev_buffer_leave(buf, (long long)copy_out(buf, &from, out, n));
 }
 
 int

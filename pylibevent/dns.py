@@ -14,7 +14,7 @@ from ._handle import Handle, next_id
 from ._libevent import ffi, lib
 from .addresses import Address, from_c, parse_address, to_c
 from .bufferevent.socket import SocketBufferEvent
-from .errors import ClosedError, DNSError, check, check_callable, check_flags, check_int, check_pointer
+from .errors import ClosedError, DNSError, check, check_base, check_callable, check_flags, check_int, check_pointer
 from .flags import NamedFlag
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class DNSRequest(Handle):
 
     def _ready(self, what: int, detail: int) -> None:
         self._base._armed.pop(self._id, None)
-        if not self._cancelled:
+        if not self._cancelled and not self._dns.closed:
             self._callback(self)
 
     @property
@@ -162,6 +162,7 @@ class DNSBase(Handle):
     __slots__ = ("_base", "_closed", "_id")
 
     def __init__(self, base: EventBase, *, system: bool = True, keep_running: bool = False) -> None:
+        check_base(base)
         flags = 0 if keep_running else lib.EVDNS_BASE_DISABLE_WHEN_INACTIVE
         flags |= lib.EVDNS_BASE_INITIALIZE_NAMESERVERS if system else 0
         self._base = base

@@ -163,6 +163,12 @@ def check_pointer(pointer: Any, subject: object) -> Any:
 # ---------------------------------------------------------------- checks of arguments
 
 
+def check_base(value: object) -> None:
+    """TypeError unless the value is an EventBase."""
+    if not getattr(value, "_is_base", False):
+        raise TypeError(f"base must be an EventBase, not {type(value).__name__}")
+
+
 def check_callable(value: object, name: str) -> None:
     """TypeError unless the value can be called, or is None."""
     if value is not None and not callable(value):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from ._handle import Handle, next_id
 from ._libevent import ffi, lib
 from .addresses import Address, from_c, is_local_name, to_c
-from .errors import check, check_callable, check_descriptor, check_int, check_pointer, check_seconds
+from .errors import check, check_base, check_callable, check_descriptor, check_int, check_pointer, check_seconds
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -89,6 +89,7 @@ class Listener(Handle):
             OSError: The address can't be listened on: EADDRINUSE, EACCES, EADDRNOTAVAIL.
             ValueError: The address isn't one.
         """
+        check_base(base)
         c_address = to_c(address)
         options = lib.LEV_OPT_CLOSE_ON_FREE | _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         local = is_local_name(address)
@@ -136,6 +137,7 @@ class Listener(Handle):
         Raises:
             OSError: The descriptor isn't a socket that can listen.
         """
+        check_base(base)
         fd = check_descriptor(sock, "sock")
         _check_callbacks(callback, error)
         family, listens = _look_at(fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from .._handle import next_id
 from .._libevent import ffi, lib
 from ..addresses import Address, from_c, to_c
-from ..errors import check, check_descriptor, check_int, check_pointer, failure
+from ..errors import check, check_base, check_descriptor, check_int, check_pointer, failure
 from ..flags import Option, What
 from .common import CLOSE_TIMEOUT, BufferEvent, check_options
 
@@ -78,6 +78,7 @@ class SocketBufferEvent(BufferEvent):
         *,
         nodelay: bool = True,
     ) -> None:
+        check_base(base)
         bits = check_options(options)
         fd = _take(sock, nodelay)
         number = next_id()

@@ -84,6 +84,8 @@ class EventBase(Handle):
         "_view",
     )
 
+    _is_base = True
+
     def __init__(self, config: EventConfig | None = None, *, priorities: int = 1) -> None:
         if config is None:
             config = EventConfig()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .._handle import Handle, next_id
 from .._libevent import ffi, lib
-from ..errors import check, check_callable, check_descriptor, check_flags, check_int, check_pointer, check_seconds
+from ..errors import check, check_base, check_callable, check_descriptor, check_flags, check_int, check_pointer, check_seconds
 from ..flags import EventFlag, Feature
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Event(Handle):
     def __init__(
         self, base: EventBase, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
     ) -> None:
+        check_base(base)
         bits = check_flags(flags, EventFlag, _ALLOWED, "flags")
         check_callable(callback, "callback")
         if callback is None:

@@ -31,27 +31,41 @@ class Interrupt:
     __slots__ = ("_closed", "_read", "_write")
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()  # bare descriptors: an interpreter that exits says nothing about them
         self._closed = False
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
+        self._read = self._write = -1
+
+    def _open(self) -> bool:
+        """Have both ends; False when there are no descriptors left."""
+        if self._write < 0:
+            try:  # bare descriptors: an interpreter that exits says nothing about them
+                self._read, self._write = os.pipe()
+            except OSError:
+                return False
+            os.set_blocking(self._read, False)
+            os.set_blocking(self._write, False)
+        return True
 
     def close(self) -> None:
         """Close both ends: now, or when the loop that they wake is left."""
         self._closed = True
         if self in _stack:
             return
+        if self._write < 0:
+            return
         if in_main_thread():
             self._give_back()
         os.close(self._read)
         os.close(self._write)
+        self._read = self._write = -1
 
     @contextlib.contextmanager
     def watching(self, handle: Any) -> Iterator[None]:
         """Signals end the passes of this loop, as long as the block runs."""
-        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        before = -2
+        if self._open():
+            before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         owned = before in (-1, self._write)  # ours still: an interrupt between two lines
-        if not owned:
+        if not owned and before >= 0:
             signal.set_wakeup_fd(before, warn_on_full_buffer=False)
         outer = next((i for i in reversed(_stack) if i._write == before), None)
         watched = self if owned else outer
