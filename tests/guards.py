@@ -670,11 +670,11 @@ def a_listener_on_a_blocking_socket() -> None:
         sock = socket.create_server(("127.0.0.1", 0))
         sock.setblocking(True)
         accepted: list[socket.socket] = []
-        with ev.Listener.from_socket(base, sock, lambda listener, sock, address: accepted.append(sock)) as listener:
-            with socket.create_connection(listener.address):
-                while not accepted:
-                    base.loop(ev.LoopFlag.ONCE)
-                base.loop(ev.LoopFlag.NONBLOCK)  # would hang in accept
+        listener = ev.Listener.from_socket(base, sock, lambda listener, sock, address: accepted.append(sock))
+        with listener, socket.create_connection(listener.address):
+            while not accepted:
+                base.loop(ev.LoopFlag.ONCE)
+            base.loop(ev.LoopFlag.NONBLOCK)  # would hang in accept
         accepted[0].close()
 
 
