@@ -62,26 +62,31 @@ def has_news() -> bool:
     return bool(watched or lent)
 
 
-def settle() -> None:
+def settle() -> bool:
     """Call the callbacks of what this thread has changed, and drop what C has let go of.
+
+    Returns:
+        Whether there was anything.
 
     Raises:
         BaseException: What a callback raised; an ExceptionGroup of what several did.
     """
     errors: list[Exception] = []
-    if lent:
-        _take_back(errors)
+    found = bool(lent) and _take_back(errors)
     if watched:
-        _deliver_changes(errors)
+        found = _deliver_changes(errors) or found
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise ExceptionGroup("callbacks of buffers", errors)
+    return found
 
 
-def _take_back(errors: list[Exception]) -> None:
+def _take_back(errors: list[Exception]) -> bool:
+    found = False
     tokens = ffi.new("uint64_t[64]")
     while n := lib.pev_take_releases(tokens, 64):
+        found = True
         for i in range(n):
             _, on_release = lent.pop(tokens[i], (None, None))
             if on_release is not None:
@@ -89,12 +94,16 @@ def _take_back(errors: list[Exception]) -> None:
                     on_release()
                 except Exception as error:
                     errors.append(error)
+    return found
 
 
-def _deliver_changes(errors: list[Exception]) -> None:
+def _deliver_changes(errors: list[Exception]) -> bool:
+    found = False
     change = ffi.new("struct pev_change *")
     while lib.pev_buffer_next_change(change):
+        found = True
         reference = watched.get(change.id)
         buffer = reference() if reference is not None else None
         if buffer is not None:
             buffer._changed(BufferChange(change.orig_size, change.added, change.deleted), errors)
+    return found

@@ -45,6 +45,7 @@ _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it 
 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
 _COUNT = 0xFFFF
+_SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
 _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
 
 
@@ -179,6 +180,7 @@ class EventBase(Handle):
                 return False
             found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
             passed = True
+            called = called or bool(found & _SETTLED)
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
@@ -200,16 +202,17 @@ class EventBase(Handle):
         self._taken = True
         if found & lib.PEV_PASS_LOGGED:
             drain_log()
-        if has_news():
-            self._settle()
+        if has_news() and self._settle():
+            found |= _SETTLED
         return int(found)
 
-    def _settle(self) -> None:
-        """Call the callbacks of the buffers that libevent changed in this pass."""
+    def _settle(self) -> bool:
+        """Call the callbacks of the buffers that libevent changed in this pass: whether there were any."""
         try:
-            settle()
+            return settle()
         except BaseException as error:
             self._raised(error)
+            return True
 
     def _call_due(self) -> None:
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
