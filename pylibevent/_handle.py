@@ -14,6 +14,14 @@ from .errors import Error
 next_id = itertools.count(1).__next__
 
 
+def _is_initialised(thing: Handle) -> bool:
+    try:
+        object.__getattribute__(thing, "_h")
+    except AttributeError:
+        return False
+    return True
+
+
 class Handle:
     """An object with a handle of C's in ``_h``."""
 
@@ -21,20 +29,16 @@ class Handle:
 
     _h: Any
 
-    def _adopt(self, handle: Any) -> None:
-        """Take the handle; an object has one for life."""
-        try:
-            object.__getattribute__(self, "_h")
-        except AttributeError:
-            self._h = handle
-        else:
+    def _begin(self) -> None:
+        """What every __init__ does first: an object has one handle, for life."""
+        if _is_initialised(self):
             raise RuntimeError(f"{type(self).__name__} is initialised already")
 
     if not TYPE_CHECKING:  # a type checker would take it for a promise that any name is there
 
         def __getattr__(self, name: str) -> NoReturn:
             """Only called for what isn't there."""
-            if name == "_h":
+            if name == "_h" or (not name.startswith("__") and not _is_initialised(self)):
                 raise Error(f"this {type(self).__name__} was not initialised: its __init__ was not called")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

@@ -162,13 +162,14 @@ class DNSBase(Handle):
     __slots__ = ("_base", "_closed", "_id")
 
     def __init__(self, base: EventBase, *, system: bool = True, keep_running: bool = False) -> None:
+        self._begin()
         check_base(base)
         flags = 0 if keep_running else lib.EVDNS_BASE_DISABLE_WHEN_INACTIVE
         flags |= lib.EVDNS_BASE_INITIALIZE_NAMESERVERS if system else 0
         self._base = base
         self._id = next_id()
         self._closed = False
-        self._adopt(check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase"))
+        self._h = check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase")
 
     @property
     def base(self) -> EventBase:
@@ -252,8 +253,9 @@ class DNSBase(Handle):
         parts: Any = parse_address(address) if isinstance(address, str) else address
         if not isinstance(parts, tuple):
             raise TypeError(f"address must be a tuple (host, port) or a str, not {type(address).__name__}")
-        parts = (parts[0], parts[1] or 53, *parts[2:])
-        check(lib.pev_dns_add_nameserver(self._h, to_c(parts)), f"the name server {address!r}")
+        c_address = to_c(parts)
+        c_address.port = c_address.port or 53
+        check(lib.pev_dns_add_nameserver(self._h, c_address), f"the name server {address!r}")
 
     @property
     def nameservers(self) -> list[Any]:
@@ -286,7 +288,7 @@ class DNSBase(Handle):
         Raises:
             ValueError: There is no such option, or it doesn't take the value.
         """
-        if name.rstrip(":") not in _OPTIONS:
+        if not isinstance(name, str) or name.rstrip(":") not in _OPTIONS:
             raise ValueError(f"name must be one of {', '.join(sorted(_OPTIONS))}, not {name!r}")
         raw = f"{name.rstrip(':')}:".encode()
         check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
@@ -408,6 +410,6 @@ def default_dns(base: EventBase) -> DNSBase:
     return dns
 
 
-SocketBufferEvent.resolver_of = default_dns
+SocketBufferEvent._resolver_of = default_dns
 
 __all__ = ["DNSBase", "DNSOption", "DNSRequest"]

@@ -200,7 +200,7 @@ def check_flags(value: object, kind: type[Any], allowed: int, name: str) -> int:
     """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
-    if value & ~allowed or value < 0:
+    if int(value) & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
     return int(value)
 

@@ -57,13 +57,14 @@ class Buffer(Handle):
     __slots__ = ("_callbacks", "_deferred", "_id", "_owner", "_waiting")
 
     def __init__(self, data: BytesLike = b"") -> None:
+        self._begin()
         self._id = next_id()
         self._owner: object = None
         self._callbacks: tuple[BufferCallback, ...] = ()
         self._deferred: Loop | None = None
         self._waiting: BufferChange | None = None
         raw, n = as_bytes(data)
-        self._adopt(check_pointer(lib.pev_buffer_new(self._id), "a Buffer"))
+        self._h = check_pointer(lib.pev_buffer_new(self._id), "a Buffer")
         if n:
             check(lib.pev_buffer_add(self._h, raw, n), self)
 

@@ -113,7 +113,7 @@ class BufferEvent(Handle):
         self._on_write: DataCallback | None = None
         self._on_event: EventsCallback | None = None
         self._muted = -1
-        self._adopt(handle)
+        self._h = handle
 
     # ------------------------------------------------------------ bytes
 

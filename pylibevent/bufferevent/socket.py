@@ -67,7 +67,7 @@ class SocketBufferEvent(BufferEvent):
 
     __slots__ = ("_addresses", "_failure", "_lookup", "_nodelay", "_owner")
 
-    resolver_of: ClassVar[Callable[[EventBase], Resolver] | None] = None
+    _resolver_of: ClassVar[Callable[[EventBase], Resolver] | None] = None
     """Where connect_hostname() finds a resolver when it is given none; set by the room that has one."""
 
     def __init__(
@@ -78,6 +78,7 @@ class SocketBufferEvent(BufferEvent):
         *,
         nodelay: bool = True,
     ) -> None:
+        self._begin()
         check_base(base)
         bits = check_options(options)
         fd = _take(sock, nodelay)
@@ -125,8 +126,10 @@ class SocketBufferEvent(BufferEvent):
         if family not in _FAMILIES:
             raise ValueError(f"family must be AF_UNSPEC, AF_INET or AF_INET6, not {family!r}")
         check_int(port, "port", 1, 65535)
+        if dns is not None and not hasattr(dns, "getaddrinfo"):
+            raise TypeError(f"dns must be a DNSBase or None, not {type(dns).__name__}")
         if dns is None:
-            resolver_of = type(self).resolver_of
+            resolver_of = type(self)._resolver_of
             if resolver_of is None:
                 raise RuntimeError("there is no resolver: give dns=")
             dns = resolver_of(self._base)

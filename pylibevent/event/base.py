@@ -88,6 +88,7 @@ class EventBase(Handle):
     _is_base = True
 
     def __init__(self, config: EventConfig | None = None, *, priorities: int = 1) -> None:
+        self._begin()
         if config is None:
             config = EventConfig()
         elif not isinstance(config, EventConfig):
@@ -109,7 +110,7 @@ class EventBase(Handle):
         self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
         handle = lib.pev_loop_new(c_config)
         drain_log()
-        self._adopt(check_pointer(handle, f"an EventBase of {config!r}"))
+        self._h = check_pointer(handle, f"an EventBase of {config!r}")
         self._view = memoryview(ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size))
         if priorities > 1:
             self.priorities = priorities
@@ -572,6 +573,8 @@ class EventBase(Handle):
         Args:
             file: Where to write it too.
         """
+        if file is not None and not hasattr(file, "write"):
+            raise TypeError(f"file must have write(), not {type(file).__name__}")
         out = ffi.new("char **")
         check(lib.pev_loop_dump(self._h, out), self)
         try:

@@ -68,6 +68,7 @@ class Event(Handle):
     def __init__(
         self, base: EventBase, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
     ) -> None:
+        self._begin()
         check_base(base)
         bits = check_flags(flags, EventFlag, _ALLOWED, "flags")
         check_callable(callback, "callback")
@@ -84,7 +85,7 @@ class Event(Handle):
         self._cut = self._readded = -1
         self._seconds: float | None = None
         self._id = next_id()
-        self._adopt(check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base))
+        self._h = check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base)
 
     # ------------------------------------------------------------ arming
 
