@@ -311,7 +311,7 @@ class EventBase(Handle):
 
     def _request_exit(self) -> None:
         self._turn |= _EXIT
-        check(lib.pev_loop_wake(self._h), self)
+        self._turn_round()
 
     def loopbreak(self) -> None:
         """End the loop when the callback that is running returns (``event_base_loopbreak``). From any thread.
@@ -321,7 +321,7 @@ class EventBase(Handle):
         """
         check(lib.pev_loop_check(self._h), self)
         self._turn |= _BREAK
-        check(lib.pev_loop_wake(self._h), self)
+        self._turn_round()
 
     def loopcontinue(self) -> None:
         """Look for new events when the callback that is running returns (``event_base_loopcontinue``). From any thread.
@@ -330,7 +330,12 @@ class EventBase(Handle):
         """
         check(lib.pev_loop_check(self._h), self)
         self._turn |= _CONTINUE
-        check(lib.pev_loop_wake(self._h), self)
+        self._turn_round()
+
+    def _turn_round(self) -> None:
+        """Have the loop see ``_turn``: in its own thread it is about to look."""
+        if not lib.pev_loop_is_mine(self._h):
+            check(lib.pev_loop_wake(self._h), self)
 
     @property
     def got_exit(self) -> bool:
