@@ -77,3 +77,14 @@ def run_until(base: ev.EventBase, done: Callable[[], Any], give_up: float = GIVE
             base.loop(ev.LoopFlag.ONCE)
     finally:
         deadline.close()
+
+
+def contents(buffer: ev.Buffer) -> bytes:
+    """What a buffer holds, after every way to look at it has shown the same."""
+    data = bytes(buffer)
+    with buffer.peek() as views:
+        assert b"".join(views) == data
+    assert len(buffer) == len(data)
+    assert bool(buffer) == bool(data)
+    assert buffer.contiguous <= len(data)
+    return data
