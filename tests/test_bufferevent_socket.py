@@ -1,0 +1,156 @@
+"""SocketBufferEvent between two sockets: bytes, marks, timeouts, triggers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from support import run_until, socket_pair
+
+import pylibevent as ev
+
+DATA = bytes(i % 256 for i in range(8333))
+BYTES_UPSTREAM = 65_000
+
+
+@pytest.fixture
+def pair(base: ev.EventBase) -> Iterator[tuple[ev.SocketBufferEvent, ev.SocketBufferEvent]]:
+    """Two bufferevents on the ends of a socket pair that stay the pair's."""
+    with socket_pair() as (one, other):
+        first = ev.SocketBufferEvent(base, one, ev.Option(0))
+        second = ev.SocketBufferEvent(base, other, ev.Option(0))
+        yield first, second
+        first.abort()
+        second.abort()
+
+
+Pair = tuple[ev.SocketBufferEvent, ev.SocketBufferEvent]
+
+
+def not_expected(bev: ev.BufferEvent, what: ev.What) -> None:
+    raise AssertionError(f"{bev}: {what!r}")
+
+
+def send_8333_bytes(base: ev.EventBase, pair: Pair, flush: ev.FlushMode | None) -> None:
+    one, other = pair
+    got: list[bytes] = []
+    written: list[ev.BufferEvent] = []
+
+    def on_read(bev: ev.BufferEvent) -> None:
+        if len(bev.input) == len(DATA):
+            taken = ev.Buffer()
+            bev.read_buffer(taken)
+            bev.disable(ev.EventFlag.READ)
+            got.append(bytes(taken))
+
+    def on_write(bev: ev.BufferEvent) -> None:
+        if not bev.output:
+            written.append(bev)
+
+    one.set_callbacks(on_read, on_write, not_expected)
+    other.set_callbacks(on_read, on_write, not_expected)
+    assert one.underlying is None
+    assert one.callbacks == (on_read, on_write, not_expected)
+    one.disable(ev.EventFlag.READ)
+    other.enable(ev.EventFlag.READ)
+    assert one.enabled == ev.EventFlag.WRITE
+    assert other.enabled == ev.EventFlag.READ | ev.EventFlag.WRITE
+    one.write(DATA)
+    if flush is not None:
+        assert one.flush(ev.EventFlag.WRITE, flush) is False
+    assert base.dispatch() is True
+    assert got == [DATA]
+    assert written == [one]
+
+
+def test_bytes_arrive(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent: the loop ends by itself when all is sent and reading disabled."""
+    send_8333_bytes(base, pair, None)
+
+
+def test_flush_normal(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_flush_normal: a socket has nothing to flush."""
+    send_8333_bytes(base, pair, ev.FlushMode.NORMAL)
+
+
+def test_flush_flush(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_flush_flush"""
+    send_8333_bytes(base, pair, ev.FlushMode.FLUSH)
+
+
+def test_flush_finished(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_flush_finished: no end of the stream for sockets."""
+    send_8333_bytes(base, pair, ev.FlushMode.FINISHED)
+
+
+def test_watermarks(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_watermarks: 65000 bytes in portions of 10 to 20."""
+    one, other = pair
+    data = bytes(i % 256 for i in range(BYTES_UPSTREAM))
+    got = bytearray()
+    left: list[int] = []
+
+    def on_read(bev: ev.BufferEvent) -> None:
+        assert 10 <= len(bev.input) <= 20
+        taken = ev.Buffer()
+        bev.read_buffer(taken)
+        got.extend(bytes(taken))
+        if len(got) == len(data):
+            bev.disable(ev.EventFlag.READ)
+
+    one.set_callbacks(write=lambda bev: left.append(len(bev.output)), event=not_expected)
+    other.set_callbacks(read=on_read, event=not_expected)
+    one.disable(ev.EventFlag.READ)
+    other.enable(ev.EventFlag.READ)
+    assert one.watermark(ev.EventFlag.WRITE) == (0, 0)
+    assert one.watermark(ev.EventFlag.READ) == (0, 0)
+    assert other.watermark(ev.EventFlag.READ) == (0, 0)
+    one.set_watermark(ev.EventFlag.WRITE, 100, 2000)
+    other.set_watermark(ev.EventFlag.READ, 10, 20)
+    assert one.watermark(ev.EventFlag.WRITE) == (100, 2000)
+    assert other.watermark(ev.EventFlag.READ) == (10, 20)
+    one.write(data)
+    base.dispatch()
+    assert got == data
+    assert left.count(0) == 1
+    assert max(left) <= 100
+
+
+def test_timeouts(base: ev.EventBase, pair: Pair) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_timeout: reading at 150 ms, writing at 100 ms, each once."""
+    one, other = pair
+    calls: list[tuple[ev.BufferEvent, ev.What, float]] = []
+
+    def on_event(bev: ev.BufferEvent, what: ev.What) -> None:
+        calls.append((bev, what, time.monotonic()))
+        assert isinstance(bev.error, TimeoutError)
+
+    def on_data(bev: ev.BufferEvent) -> None:
+        raise AssertionError(bev)
+
+    writing = ev.What.TIMEOUT | ev.What.WRITING
+    reading = ev.What.TIMEOUT | ev.What.READING
+    # One end can't send: its buffer in the system is full.
+    with socket.socket(fileno=socket.dup(one.fd)) as full:
+        full.setblocking(False)
+        while True:
+            try:
+                full.send(bytes(65536))
+            except BlockingIOError:
+                break
+    start = time.monotonic()
+    one.set_callbacks(on_data, on_data, on_event)
+    one.set_timeouts(0.15, 0.1)
+    one.write(b"ABCDEFG")
+    one.enable()
+    other.set_callbacks(on_data, on_data, on_event)
+    other.set_timeouts(0.1, 0.2)
+    other.enable(ev.EventFlag.WRITE)
+    base.loopexit(0.35)
+    base.dispatch()
+    assert [(bev, what) for bev, what, _ in calls] == [(one, writing), (one, reading)]
+    assert 0.095 <= calls[0][2] - start < 5
+    assert 0.145 <= calls[1][2] - start < 5
+    assert one.enabled == ev.EventFlag(0)
