@@ -141,9 +141,9 @@ def test_moving_a_part_whose_chains_nobody_joined(pull: bool, chained: Chained) 
         assert (look(src), look(dst)) == (rest + b"!", b"AA" + moved + b"!")
 
 
-def test_moving_from_behind_an_empty_front() -> None:
+def test_moving_from_behind_an_empty_front(chained: Chained) -> None:
     """regress_buffer.c evbuffer/remove_buffer_with_empty_front: nothing is prepended to a reference."""
-    one, two = Buffer(), Buffer()
+    one, two = chained(), chained()
     assert one.add_reference(b"foo") == 3
     assert one.prepend(b"") == 0
     assert one.remove_buffer(two, 1) == 1
