@@ -60,7 +60,7 @@ JUNK_BEHIND = ["1.2.3.4:80 ", "1.2.3.4:80x", "[::1]:80.5", "[::1]80", "[::1]x:80
 
 @pytest.mark.parametrize("text", NO_ADDRESS + JUNK_BEHIND, ids=ascii)
 def test_text_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="not a numeric address|surrogates"):
+    with pytest.raises(ValueError, match=r"not a numeric address|surrogates"):
         ev.parse_address(text)
 
 
