@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
-from support import run_until, socket_pair
+from support import socket_pair
 
 import pylibevent as ev
 
@@ -111,6 +113,8 @@ def test_watermarks(base: ev.EventBase, pair: Pair) -> None:
     other.set_watermark(ev.EventFlag.READ, 10, 20)
     assert one.watermark(ev.EventFlag.WRITE) == (100, 2000)
     assert other.watermark(ev.EventFlag.READ) == (10, 20)
+    with pytest.raises(ValueError, match="READ or WRITE"):
+        one.watermark(ev.EventFlag.READ | ev.EventFlag.WRITE)
     one.write(data)
     base.dispatch()
     assert got == data
@@ -118,39 +122,59 @@ def test_watermarks(base: ev.EventBase, pair: Pair) -> None:
     assert max(left) <= 100
 
 
-def test_timeouts(base: ev.EventBase, pair: Pair) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_timeout: reading at 150 ms, writing at 100 ms, each once."""
-    one, other = pair
-    calls: list[tuple[ev.BufferEvent, ev.What, float]] = []
+Call = tuple[ev.BufferEvent, ev.What, float]
+
+
+def until_0_35(base: ev.EventBase, one: ev.SocketBufferEvent, other: ev.SocketBufferEvent) -> list[Call]:
+    """One end would write and read and can't, the other has nothing to say and doesn't listen; what timed out, and when."""
+    calls: list[Call] = []
+    start = time.monotonic()
 
     def on_event(bev: ev.BufferEvent, what: ev.What) -> None:
-        calls.append((bev, what, time.monotonic()))
+        calls.append((bev, what, time.monotonic() - start))
         assert isinstance(bev.error, TimeoutError)
 
     def on_data(bev: ev.BufferEvent) -> None:
-        raise AssertionError(bev)
+        assert bev is other, "nothing is read or written"
 
-    writing = ev.What.TIMEOUT | ev.What.WRITING
-    reading = ev.What.TIMEOUT | ev.What.READING
-    # One end can't send: its buffer in the system is full.
-    with socket.socket(fileno=socket.dup(one.fd)) as full:
-        full.setblocking(False)
-        while True:
-            try:
-                full.send(bytes(65536))
-            except BlockingIOError:
-                break
-    start = time.monotonic()
+    other.disable(ev.EventFlag.READ)
     one.set_callbacks(on_data, on_data, on_event)
     one.set_timeouts(0.15, 0.1)
     one.write(b"ABCDEFG")
     one.enable()
-    other.set_callbacks(on_data, on_data, on_event)
+    other.set_callbacks(None, on_data, on_event)
     other.set_timeouts(0.1, 0.2)
     other.enable(ev.EventFlag.WRITE)
     base.loopexit(0.35)
     base.dispatch()
-    assert [(bev, what) for bev, what, _ in calls] == [(one, writing), (one, reading)]
-    assert 0.095 <= calls[0][2] - start < 5
-    assert 0.145 <= calls[1][2] - start < 5
+    return calls
+
+
+WRITING_TIMEOUT = ev.What.TIMEOUT | ev.What.WRITING
+READING_TIMEOUT = ev.What.TIMEOUT | ev.What.READING
+
+
+def test_timeouts_without_a_descriptor(base: ev.EventBase) -> None:
+    """regress_bufferevent.c bufferevent/bufferevent_timeout: reading at 150 ms, writing at 100 and 200 ms, each once."""
+    with ev.SocketBufferEvent(base) as one, ev.SocketBufferEvent(base) as other:
+        calls = until_0_35(base, one, other)
+        assert [call[:2] for call in calls] == [
+            (one, WRITING_TIMEOUT),
+            (one, READING_TIMEOUT),
+            (other, WRITING_TIMEOUT),
+        ]
+        assert [round(call[2], 1) >= at for call, at in zip(calls, (0.1, 0.1, 0.2), strict=True)] == [True] * 3
+        one.abort()
+
+
+def test_timeouts_of_sockets(base: ev.EventBase, pair: Pair) -> None:
+    """Whoever has nothing to write has no timeout of writing."""
+    one, other = pair
+    with socket.socket(fileno=os.dup(one.fd)) as full, contextlib.suppress(BlockingIOError):
+        while True:
+            full.send(bytes(65536))
+    calls = until_0_35(base, one, other)
+    assert [call[:2] for call in calls] == [(one, WRITING_TIMEOUT), (one, READING_TIMEOUT)]
+    assert calls[0][2] >= 0.095
+    assert calls[1][2] >= 0.145
     assert one.enabled == ev.EventFlag(0)
