@@ -110,6 +110,11 @@ def test_visiting_all_events(base: ev.EventBase) -> None:
     assert [info for info in base.events() if not info.internal] == []
 
 
+def test_visiting_nothing(base: ev.EventBase) -> None:
+    with pytest.raises(TypeError, match="callback must be callable"):
+        base.foreach(None)  # type: ignore[arg-type]
+
+
 def test_a_visit_may_change_what_is_visited(base: ev.EventBase) -> None:
     events = [base.event(-1, NOTHING, lambda event, what: None) for _ in range(40)]
     for event in events:
