@@ -107,6 +107,14 @@ def test_a_reference_keeps_its_object_and_its_size() -> None:
     assert alive() is None
 
 
+def test_an_empty_reference_is_released_with_its_buffer() -> None:
+    released: list[int] = []
+    buffer = Buffer()
+    assert buffer.add_reference(b"", lambda: released.append(1)) == 0
+    buffer.close()
+    assert released == [1]
+
+
 def test_a_refused_reference_is_not_kept() -> None:
     buffer, data, released = Buffer(b"before"), bytearray(b"data"), []
     buffer.freeze(start=False)
