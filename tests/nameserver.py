@@ -27,13 +27,14 @@ Answer = str | list[str] | bytes
 class NameServer:
     """Answers what is in ``table``, by (name, type); what isn't there doesn't exist.
 
-    ``asked`` has all that was asked; ``on_question`` is called with each.
+    ``asked`` has all that was asked, in lower case, ``spelled`` the names as they came; ``on_question`` is called with each.
     """
 
     def __init__(self, base: ev.EventBase, table: dict[tuple[str, str], Answer] | None = None, *, ttl: int = 300) -> None:
         self.table = dict(table or {})
         self.ttl = ttl
         self.asked: list[tuple[str, str]] = []
+        self.spelled: list[str] = []
         self.on_question: Callable[[str, str], object] | None = None
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.setblocking(False)
@@ -61,7 +62,8 @@ class NameServer:
         except BlockingIOError:
             return
         question = dnslib.DNSRecord.parse(packet)
-        name, kind = str(question.q.qname).rstrip(".").lower(), dnslib.QTYPE[question.q.qtype]
+        self.spelled.append(str(question.q.qname).rstrip("."))
+        name, kind = self.spelled[-1].lower(), dnslib.QTYPE[question.q.qtype]
         self.asked.append((name, kind))
         answer = self.table.get((name, kind), NXDOMAIN)
         if answer != SILENT:
