@@ -1,98 +1,74 @@
-"""A name server for tests: real UDP, on the base of the test, with answers from a table."""
+"""A name server on the loopback that works on the base's own loop."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import dnslib
+from support import run_until
 
 import pylibevent as ev
 
-SILENT = "silent"
-"""In place of an answer: never answer."""
-NXDOMAIN = "NXDOMAIN"
-SERVFAIL = "SERVFAIL"
-REFUSED = "REFUSED"
-FORMERR = "FORMERR"
-EMPTY = "NOERROR"
-"""In place of an answer: the name exists, but has no such record."""
-
-Answer = str | list[str] | bytes
-"""One of the above, records' values, or bytes to send as they are."""
+ZONE: dict[tuple[str, str], list[Any]] = {
+    ("v4.test", "A"): [dnslib.A("127.0.0.1"), dnslib.A("127.0.0.2")],
+    ("both.test", "A"): [dnslib.A("127.0.0.1")],
+    ("both.test", "AAAA"): [dnslib.AAAA("::1")],
+    ("v6.test", "AAAA"): [dnslib.AAAA("::1")],
+    ("alias.test", "A"): [dnslib.CNAME("v4.test"), dnslib.A("127.0.0.1")],
+    ("www.first.test", "A"): [dnslib.A("127.0.0.11")],
+    ("www.second.test", "A"): [dnslib.A("127.0.0.12")],
+    ("mail.second.test", "A"): [dnslib.A("127.0.0.13")],
+    ("1.0.0.127.in-addr.arpa", "PTR"): [dnslib.PTR("home.test")],
+    (f"1.{'0.' * 31}ip6.arpa", "PTR"): [dnslib.PTR("home6.test")],
+}
+TTL = 77
 
 
 class NameServer:
-    """Answers what is in ``table``, by (name, type); what isn't there doesn't exist.
+    """Answers from the zone; SERVFAIL for names that begin with "broken", nothing for those that begin with "silent"."""
 
-    ``asked`` has all that was asked, in lower case, ``spelled`` the names as they came; ``on_question`` is called with each.
-    """
-
-    def __init__(self, base: ev.EventBase, table: dict[tuple[str, str], Answer] | None = None, *, ttl: int = 300) -> None:
-        self.table = dict(table or {})
-        self.ttl = ttl
+    def __init__(self, base: ev.EventBase) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setblocking(False)
+        self.address = self.sock.getsockname()
         self.asked: list[tuple[str, str]] = []
-        self.spelled: list[str] = []
-        self.on_question: Callable[[str, str], object] | None = None
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.setblocking(False)
-        self._sock.bind(("127.0.0.1", 0))
-        self._event = base.event(self._sock, ev.EventFlag.READ | ev.EventFlag.PERSIST, self._on_packet)
-        self._event.add()
+        self.event = base.event(self.sock, ev.EventFlag.READ | ev.EventFlag.PERSIST, self.answer)
+        self.event.add()
 
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self._sock.getsockname()
-        return host, port
-
-    def resolver(self, base: ev.EventBase) -> ev.DNSBase:
-        """A DNSBase that asks this server only, and tries again soon."""
-        dns = ev.DNSBase(base, system=False)
-        dns.set_option("randomize-case", 0)
-        dns.set_option("attempts", 2)
-        dns.set_option("timeout", 0.3)
-        dns.add_nameserver(self.address)
-        return dns
-
-    def _on_packet(self, event: ev.Event, what: ev.EventFlag) -> None:
-        try:
-            packet, sender = self._sock.recvfrom(4096)
-        except BlockingIOError:
-            return
-        question = dnslib.DNSRecord.parse(packet)
-        self.spelled.append(str(question.q.qname).rstrip("."))
-        name, kind = self.spelled[-1].lower(), dnslib.QTYPE[question.q.qtype]
+    def answer(self, event: ev.Event, what: ev.EventFlag) -> None:
+        question, address = self.sock.recvfrom(2000)
+        record = dnslib.DNSRecord.parse(question)
+        name, kind = str(record.q.qname).rstrip(".").lower(), dnslib.QTYPE[record.q.qtype]
         self.asked.append((name, kind))
-        answer = self.table.get((name, kind), NXDOMAIN)
-        if answer != SILENT:
-            self._sock.sendto(self._reply(question, kind, answer), sender)
-        if self.on_question is not None:
-            self.on_question(name, kind)
-
-    def _reply(self, question: dnslib.DNSRecord, kind: str, answer: Answer) -> bytes:
-        if isinstance(answer, bytes):
-            return answer
-        reply = question.reply()
-        if isinstance(answer, str):
-            reply.header.rcode = getattr(dnslib.RCODE, answer)
-        else:
-            for value in answer:
-                record, _, data = value.partition(" ") if " " in value else (kind, "", value)
-                rdata = {"A": dnslib.A, "AAAA": dnslib.AAAA, "PTR": dnslib.PTR, "CNAME": dnslib.CNAME}[record](data)
-                reply.add_answer(
-                    dnslib.RR(question.q.qname, getattr(dnslib.QTYPE, record), rdata=rdata, ttl=self.ttl),
-                )
-        packed: bytes = reply.pack()
-        return packed
+        if name.startswith("silent"):
+            return
+        reply = record.reply()
+        for data in ZONE.get((name, kind), []):
+            reply.add_answer(dnslib.RR(record.q.qname, getattr(dnslib.QTYPE, type(data).__name__), rdata=data, ttl=TTL))
+        if name.startswith("broken"):
+            reply.header.rcode = dnslib.RCODE.SERVFAIL
+        elif not any(known == name for known, _ in ZONE):
+            reply.header.rcode = dnslib.RCODE.NXDOMAIN
+        self.sock.sendto(reply.pack(), address)
 
     def close(self) -> None:
-        self._event.close()
-        self._sock.close()
+        self.event.close()
+        self.sock.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+Ask = Callable[[Callable[[ev.DNSRequest], object]], ev.DNSRequest]
+
+
+def answer(base: ev.EventBase, ask: Ask) -> ev.DNSRequest:
+    """Ask, and wait for the answer, which must come once."""
+    called: list[ev.DNSRequest] = []
+    request = ask(called.append)
+    assert not called, "no callback comes before the loop runs"
+    run_until(base, lambda: called)
+    base.loop(ev.LoopFlag.NONBLOCK)
+    assert called == [request]
+    assert request.done
+    return request
