@@ -54,6 +54,17 @@ exported(const struct pev_buffer *h)
 	return h->owner ? h->owner->exports : h->exports;
 }
 
+/* What a locked buffer allows now. */
+static int
+allowed(const struct pev_buffer *h, int needs)
+{
+	if (h->closed)
+		return -PEV_ECLOSED;
+	if (needs && exported(h))
+		return -PEV_EPEEKED;
+	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
+}
+
 int
 pev_buffer_enter(struct pev_buffer *h, int needs, struct evbuffer **out)
 {
@@ -61,10 +72,7 @@ pev_buffer_enter(struct pev_buffer *h, int needs, struct evbuffer **out)
 	if (code < 0)
 		return code;
 	evbuffer_lock(*out);
-	if (needs && exported(h))
-		code = -PEV_EPEEKED;
-	else if (frozen_for(h, needs))
-		code = -PEV_EFROZEN;
+	code = allowed(h, needs);
 	if (code < 0)
 		evbuffer_unlock(*out);
 	return code;
@@ -159,9 +167,14 @@ pev_buffer_drop(struct pev_buffer *h)
 		pev_buffer_watch(h, 0);
 		h->owner->views[h->is_output] = NULL;
 	}
+	if (h->own != NULL && h->callback != NULL)
+		evbuffer_remove_cb_entry(h->own, h->callback);
 	pev_forget_changes(h);
-	if (h->own != NULL)
+	if (h->own != NULL) {
+		evbuffer_unfreeze(h->own, 1); /* a chain may refer to this very buffer: empty, it lets go of itself */
+		evbuffer_drain(h->own, evbuffer_get_length(h->own));
 		evbuffer_free(h->own);
+	}
 	pev_delete(h);
 }
 
@@ -337,20 +350,32 @@ pev_buffer_pullup(struct pev_buffer *h, size_t n)
 
 /* ------------------------------------------------------------------ two buffers */
 
+static long long
+leave_both(struct evbuffer *buf, struct evbuffer *other, long long result)
+{
+	evbuffer_unlock(buf);
+	evbuffer_unlock(other);
+	return result;
+}
+
+/* Both are locked when it says 0, in the order of their addresses: two threads may have them the other way round. */
 static int
 enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_buffer *other, int other_needs,
     struct evbuffer **other_buf)
 {
-	int code = pev_buffer_enter(h, needs, buf);
+	int code = find_buffer(h, buf);
+	if (code == 0)
+		code = find_buffer(other, other_buf);
 	if (code < 0)
 		return code;
-	/* No second lock while the first is held: libevent takes both in an order of its own. */
-	evbuffer_unlock(*buf);
-	code = pev_buffer_enter(other, other_needs, other_buf);
-	if (code < 0)
-		return code;
-	evbuffer_unlock(*other_buf);
-	return *buf == *other_buf ? -PEV_EVALUE : 0;
+	if (*buf == *other_buf)
+		return -PEV_EVALUE;
+	evbuffer_lock(*buf < *other_buf ? *buf : *other_buf);
+	evbuffer_lock(*buf < *other_buf ? *other_buf : *buf);
+	code = allowed(h, needs);
+	if (code == 0)
+		code = allowed(other, other_needs);
+	return code < 0 ? (int)leave_both(*buf, *other_buf, code) : 0;
 }
 
 int
@@ -358,7 +383,7 @@ pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_ADD, &buf, from, PEV_DRAIN, &source);
-	return code < 0 ? code : result_of(evbuffer_add_buffer(buf, source));
+	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_add_buffer(buf, source)));
 }
 
 int
@@ -366,7 +391,7 @@ pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_PREPEND, &buf, from, PEV_DRAIN, &source);
-	return code < 0 ? code : result_of(evbuffer_prepend_buffer(buf, source));
+	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_prepend_buffer(buf, source)));
 }
 
 /* By way of a fresh buffer: an unpatched 2.1.12 leaves a dangling chain otherwise (facts of libevent 2.5). The source
@@ -383,12 +408,12 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 		return code;
 	fresh = evbuffer_new();
 	if (fresh == NULL)
-		return -ENOMEM;
+		return (int)leave_both(buf, source, -ENOMEM);
 	multicast_seen = 1;
 	r = evbuffer_add_buffer_reference(fresh, source);
 	code = r < 0 ? -PEV_EVALUE : result_of(evbuffer_add_buffer(buf, fresh));
 	evbuffer_free(fresh);
-	return code;
+	return (int)leave_both(buf, source, code);
 }
 
 /* Moves the first n bytes to the end of another buffer. */
@@ -404,13 +429,13 @@ pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
 		int part = n > INT_MAX / 2 ? INT_MAX / 2 : (int)n;
 		int r = evbuffer_remove_buffer(buf, destination, (size_t)part);
 		if (r < 0)
-			return moved ? moved : -ENOMEM;
+			return leave_both(buf, destination, moved ? moved : -ENOMEM);
 		moved += r;
 		n -= (size_t)r;
 		if (r < part)
 			break;
 	}
-	return moved;
+	return leave_both(buf, destination, moved);
 }
 
 /* ------------------------------------------------------------------ looking for something */

@@ -27,6 +27,7 @@ pev_bev_usable(const struct pev_bev *h)
 int
 pev_bev_usable_alone(const struct pev_bev *h)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
 }
@@ -194,6 +195,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -216,6 +218,7 @@ let_loop_go(struct pev_bev *h)
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -241,6 +244,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 int
 pev_bev_disable(struct pev_bev *h, int events)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -257,6 +261,7 @@ pev_bev_disable(struct pev_bev *h, int events)
 int
 pev_bev_enabled(struct pev_bev *h)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
 }
@@ -283,6 +288,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -299,7 +305,8 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
-	struct pev_buffer output = { .owner = h, .is_output = 1 };
+	PEV_INSIDE(pev_shared_loop(h));
+	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -313,20 +320,21 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
-	struct pev_buffer input = { .owner = h };
+	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
 
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
-	struct pev_buffer input = { .owner = h };
+	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
 
 long long
 pev_bev_input_length(struct pev_bev *h)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
 }
@@ -334,6 +342,7 @@ pev_bev_input_length(struct pev_bev *h)
 long long
 pev_bev_output_length(struct pev_bev *h)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
 }
@@ -344,6 +353,7 @@ pev_bev_output_length(struct pev_bev *h)
 int
 pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	struct timeval read_tv, write_tv;
 	int code = pev_bev_usable(h);
 	if (code < 0)
@@ -359,6 +369,7 @@ pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 int
 pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -371,6 +382,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 int
 pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -380,6 +392,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 int
 pev_bev_set_priority(struct pev_bev *h, int priority)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -391,6 +404,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 int
 pev_bev_get_priority(struct pev_bev *h)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_priority(h->bev);
 }
@@ -398,6 +412,7 @@ pev_bev_get_priority(struct pev_bev *h)
 int
 pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -408,6 +423,7 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 int
 pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -420,6 +436,7 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 int
 pev_bev_trigger_event(struct pev_bev *h, int what)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -433,6 +450,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 int
 pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -448,6 +466,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 long long
 pev_bev_get_max_single(struct pev_bev *h, int is_write)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -457,6 +476,7 @@ pev_bev_get_max_single(struct pev_bev *h, int is_write)
 int
 pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 {
+	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

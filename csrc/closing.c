@@ -116,7 +116,7 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 static void
 step_linger(struct pev_bev *h)
 {
-	if (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h))
+	if (h->bev == NULL || (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h)))
 		return;
 	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
 		pev_bev_free(h);
@@ -199,7 +199,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 		code = start_linger(h, seconds);
 		if (code < 0)
 			return code;
-		step_linger(h);
+		if (h->bev != NULL) /* enabling may have written all, or failed */
+			step_linger(h);
 		return h->bev != NULL;
 	}
 	h->lingering = 0;

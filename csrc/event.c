@@ -263,6 +263,7 @@ event_usable(const struct pev_event *h)
 struct pev_event *
 pev_event_new(struct pev_loop *loop, int fd, int events, int priority, uint64_t id)
 {
+	PEV_INSIDE(loop);
 	struct pev_event *h;
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0) {
@@ -292,9 +293,9 @@ int
 pev_event_close(struct pev_event *h)
 {
 	struct pev_loop *loop = h->source.loop;
-	if (h->closed || loop == NULL)
+	PEV_INSIDE(loop);
+	if (h->source.loop == NULL || __atomic_exchange_n(&h->closed, 1, __ATOMIC_ACQ_REL))
 		return 0;
-	h->closed = 1;
 	if (loop->fork_generation != pev_fork_generation)
 		return 0; /* the epoll set is the parent's too: leave it alone */
 	event_del(&h->ev);
@@ -323,6 +324,7 @@ add_event(struct pev_event *h, const struct timeval *tv)
 int
 pev_event_add(struct pev_event *h)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	return code < 0 ? code : add_event(h, NULL);
 }
@@ -330,6 +332,7 @@ pev_event_add(struct pev_event *h)
 int
 pev_event_add_timeout(struct pev_event *h, double seconds)
 {
+	PEV_INSIDE(h->source.loop);
 	struct timeval tv;
 	int code = event_usable(h);
 	if (code == 0)
@@ -340,6 +343,7 @@ pev_event_add_timeout(struct pev_event *h, double seconds)
 int
 pev_event_add_common(struct pev_event *h, const void *common)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	return code < 0 ? code : add_event(h, common);
 }
@@ -347,6 +351,7 @@ pev_event_add_common(struct pev_event *h, const void *common)
 int
 pev_event_delete(struct pev_event *h)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -361,6 +366,7 @@ pev_event_delete(struct pev_event *h)
 int
 pev_event_remove_timer(struct pev_event *h)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -370,6 +376,7 @@ pev_event_remove_timer(struct pev_event *h)
 int
 pev_event_active(struct pev_event *h, int events)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -381,6 +388,7 @@ pev_event_active(struct pev_event *h, int events)
 int
 pev_event_pending(struct pev_event *h, int events, double *expires)
 {
+	PEV_INSIDE(h->source.loop);
 	struct timeval tv = { 0, 0 };
 	int what, code = event_usable(h);
 	if (code < 0)
@@ -394,6 +402,7 @@ pev_event_pending(struct pev_event *h, int events, double *expires)
 int
 pev_event_set_priority(struct pev_event *h, int priority)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -408,6 +417,7 @@ pev_event_set_priority(struct pev_event *h, int priority)
 int
 pev_event_get_priority(struct pev_event *h)
 {
+	PEV_INSIDE(h->source.loop);
 	int code = event_usable(h);
 	return code < 0 ? code : pev_event_priority(&h->ev);
 }
@@ -458,6 +468,7 @@ on_events_search(const struct event_base *base, const struct event *ev, void *ar
 int
 pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max)
 {
+	PEV_INSIDE(loop);
 	struct events_search search = { out, 0, max, { 0, 0 } };
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
@@ -471,6 +482,7 @@ pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max)
 int
 pev_loop_dump(struct pev_loop *loop, char **out)
 {
+	PEV_INSIDE(loop);
 	size_t size = 0;
 	FILE *file;
 	int code = pev_loop_usable(loop, 1);

@@ -23,16 +23,20 @@ pev_lock_loops(void)
 {
 	struct pev_loop *loop;
 	pthread_mutex_lock(&loops_lock);
-	TAILQ_FOREACH(loop, &loops, next_loop)
+	TAILQ_FOREACH(loop, &loops, next_loop) {
+		pthread_rwlock_wrlock(&loop->gate);
 		pthread_mutex_lock(&loop->lock);
+	}
 }
 
 void
 pev_unlock_loops(void)
 {
 	struct pev_loop *loop;
-	TAILQ_FOREACH(loop, &loops, next_loop)
+	TAILQ_FOREACH(loop, &loops, next_loop) {
 		pthread_mutex_unlock(&loop->lock);
+		pthread_rwlock_unlock(&loop->gate);
+	}
 	pthread_mutex_unlock(&loops_lock);
 }
 
@@ -201,6 +205,7 @@ pev_loop_new(const struct pev_config *from)
 		errno = ENOMEM;
 		return NULL;
 	}
+	pthread_rwlock_init(&loop->gate, NULL);
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->thread = pthread_self();
 	loop->fork_generation = pev_fork_generation;
@@ -235,8 +240,8 @@ shut_layer(struct pev_loop *loop, int layer)
 	}
 }
 
-int
-pev_loop_close(struct pev_loop *loop)
+static int
+close_loop(struct pev_loop *loop)
 {
 	struct pev_source *source;
 	struct event_base *base = loop->base;
@@ -276,6 +281,19 @@ pev_loop_close(struct pev_loop *loop)
 	return 0;
 }
 
+/* Nobody is inside while it closes, and whoever comes then finds it closed. */
+int
+pev_loop_close(struct pev_loop *loop)
+{
+	int code;
+	if (loop->base == NULL)
+		return 0;
+	pthread_rwlock_wrlock(&loop->gate);
+	code = close_loop(loop);
+	pthread_rwlock_unlock(&loop->gate);
+	return code;
+}
+
 /* Python's base is gone; it was closed before, or can't be (a base in a forked child). */
 void
 pev_loop_free(struct pev_loop *loop)
@@ -288,6 +306,7 @@ pev_loop_free(struct pev_loop *loop)
 	pthread_mutex_unlock(&loops_lock);
 	free(loop->breakers);
 	free(loop->modes);
+	pthread_rwlock_destroy(&loop->gate);
 	pthread_mutex_destroy(&loop->lock);
 	pev_delete(loop);
 }
@@ -305,15 +324,22 @@ pev_loop_is_mine(struct pev_loop *loop)
 }
 
 int
-pev_loop_enter(struct pev_loop *loop)
+pev_loop_may_enter(struct pev_loop *loop)
 {
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
 		return code;
 	if (loop->running)
 		return pthread_equal(loop->thread, pthread_self()) ? -PEV_ERUNNING : -PEV_ETHREAD;
-	if (loop->in_pass)
-		return -PEV_EINPASS;
+	return loop->in_pass ? -PEV_EINPASS : 0;
+}
+
+int
+pev_loop_enter(struct pev_loop *loop)
+{
+	int code = pev_loop_may_enter(loop);
+	if (code < 0)
+		return code;
 	loop->thread = pthread_self();
 	loop->running = 1;
 	code = pev_claim_signals(loop);
@@ -325,6 +351,8 @@ pev_loop_enter(struct pev_loop *loop)
 void
 pev_loop_leave(struct pev_loop *loop)
 {
+	if (!loop->running || !pthread_equal(loop->thread, pthread_self()))
+		return; /* it was interrupted before it entered */
 	loop->running = 0;
 	pev_release_signals(loop);
 }
@@ -413,6 +441,7 @@ pev_loop_ready(struct pev_loop *loop)
 int
 pev_loop_wake(struct pev_loop *loop)
 {
+	PEV_INSIDE(loop);
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
 		return code;

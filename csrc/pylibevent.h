@@ -115,6 +115,7 @@ struct pev_loop {
 	struct event *breakers; /* one a priority */
 	int n_priorities;
 
+	pthread_rwlock_t gate; /* who is inside from any thread; a close waits until nobody is */
 	pthread_mutex_t lock; /* guards children, graves, and what is counted */
 	struct pev_modes *modes; /* how events watch each descriptor */
 	int n_modes;
@@ -125,6 +126,25 @@ struct pev_loop {
 };
 
 extern unsigned pev_fork_generation;
+
+/* Functions that any thread may call keep the base from being closed while they run: PEV_INSIDE comes first in them. */
+static inline struct pev_loop *
+pev_gate_enter(struct pev_loop *loop)
+{
+	if (loop != NULL)
+		pthread_rwlock_rdlock(&loop->gate);
+	return loop;
+}
+
+static inline void
+pev_gate_leave(struct pev_loop **loop)
+{
+	if (*loop != NULL)
+		pthread_rwlock_unlock(&(*loop)->gate);
+}
+
+#define PEV_INSIDE(loop) \
+	__attribute__((cleanup(pev_gate_leave), unused)) struct pev_loop *inside = pev_gate_enter(loop)
 
 /* The state checks of rule 2. */
 static inline int
@@ -245,6 +265,13 @@ struct pev_bev {
 };
 
 enum { PEV_NOT_CONNECTING, PEV_CONNECTING, PEV_CONNECT_FAILED };
+
+/* The loop of those that other threads may use. */
+static inline struct pev_loop *
+pev_shared_loop(const struct pev_bev *h)
+{
+	return h->options & BEV_OPT_THREADSAFE ? h->source.loop : NULL;
+}
 
 struct pev_layer {
 	/* An event, before it is noted: what is left of it, 0 for nothing. */

@@ -51,8 +51,9 @@ int
 pev_source_bury(struct pev_source *source)
 {
 	struct pev_loop *loop = source->loop;
+	PEV_INSIDE(loop);
 	int forked;
-	if (loop == NULL)
+	if (source->loop == NULL)
 		return 0;
 	forked = loop->fork_generation != pev_fork_generation;
 	if (!forked && !loop->in_pass && pthread_equal(loop->thread, pthread_self()))

@@ -42,6 +42,7 @@ pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *o
 	return (int)pev_buffer_leave(buf, spans);
 }
 
+/* Lends the buffer too: the caller gives it back. */
 int
 pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max)
 {
@@ -55,6 +56,7 @@ pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max
 	spans = evbuffer_reserve_space(buf, (ev_ssize_t)n, vec, max);
 	if (spans < 0)
 		return (int)pev_buffer_leave(buf, -ENOMEM);
+	pev_buffer_lend(h);
 	return (int)pev_buffer_leave(buf, copy_spans(out, vec, spans, EV_SSIZE_MAX));
 }
 
@@ -76,26 +78,42 @@ pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
 	return (int)pev_buffer_leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -PEV_EVALUE : 0);
 }
 
+static struct evbuffer *
+buffer_of(const struct pev_buffer *h)
+{
+	if (h->own != NULL)
+		return h->own;
+	if (h->owner == NULL || h->owner->bev == NULL)
+		return NULL;
+	return h->is_output ? bufferevent_get_output(h->owner->bev) : bufferevent_get_input(h->owner->bev);
+}
+
+/* Under the buffer's lock: a look at exports and what follows from it are one step for others. */
+static void
+count_export(struct pev_buffer *h, int n)
+{
+	struct evbuffer *buf = buffer_of(h);
+	if (buf != NULL)
+		evbuffer_lock(buf);
+	if (h->owner == NULL) {
+		h->exports += n;
+	} else {
+		h->owner->exports += n;
+		if (h->owner->source.loop)
+			h->owner->source.loop->peeks += n;
+	}
+	if (buf != NULL)
+		evbuffer_unlock(buf);
+}
+
 void
 pev_buffer_lend(struct pev_buffer *h)
 {
-	if (h->owner == NULL) {
-		h->exports++;
-		return;
-	}
-	h->owner->exports++;
-	if (h->owner->source.loop)
-		h->owner->source.loop->peeks++;
+	count_export(h, 1);
 }
 
 void
 pev_buffer_give_back(struct pev_buffer *h)
 {
-	if (h->owner == NULL) {
-		h->exports--;
-		return;
-	}
-	h->owner->exports--;
-	if (h->owner->source.loop)
-		h->owner->source.loop->peeks--;
+	count_export(h, -1);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -326,3 +327,24 @@ def test_the_running_event(base: ev.EventBase) -> None:
     base.dispatch()
     assert seen == [event]
     assert base.running_event is None
+
+
+def test_what_is_due_may_be_garbage() -> None:
+    """An exception that was kept holds the frame that holds the rest of the batch, and all of it the base."""
+    base = ev.EventBase()
+    caught: list[BaseException] = []
+    base.on_exception = caught.append
+
+    def fail(event: ev.Event, what: ev.EventFlag) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        active(base, fail)
+    for _ in range(2):
+        try:
+            base.dispatch()
+        except KeyboardInterrupt as error:
+            caught.append(error)
+    base.close()
+    del base, caught
+    gc.collect()

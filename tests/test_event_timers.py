@@ -16,7 +16,7 @@ SLACK = 0.05
 
 
 def near(seconds: float, expected: float) -> bool:
-    return expected - 0.002 <= seconds <= expected + SLACK + 0.25
+    return expected - 0.005 <= seconds <= expected + SLACK + 0.25
 
 
 def test_one_shot(base: ev.EventBase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,35 +14,42 @@ if TYPE_CHECKING:
     from .buffer import Buffer
 
 
+_out: dict[int, tuple[weakref.ref[Any], _Loan]] = {}
+"""What shows memory of a buffer, while it lives, by the id of the reference. The loan keeps the buffer, and what that is of."""
+
+
+def _gone(exporter: weakref.ref[Any]) -> None:
+    _out.pop(id(exporter))[1].one_less()
+
+
 class _Loan:
     """Memory of a buffer that memoryviews show. The buffer can't be changed until the last of them is gone: slices that the
     caller made outlive the block that lent them.
     """
 
-    __slots__ = ("_buffer", "_exporters", "_left", "views")
+    __slots__ = ("_buffer", "_left", "views")
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._left = 0
-        self._exporters: list[weakref.ref[Any]] = []
+        self._left = 1  # its maker, until everything is shown
         self.views: tuple[memoryview, ...] = ()
-        lib.pev_buffer_lend(buffer._h)
 
     def show(self, spans: list[tuple[Any, int]], *, readonly: bool) -> tuple[memoryview, ...]:
         """Memoryviews of these stretches of memory."""
         views: list[memoryview] = []
         for start, length in spans:
             exporter = ffi.buffer(start, length)
-            self._exporters.append(weakref.ref(exporter, self._gone))
+            reference = weakref.ref(exporter, _gone)
+            _out[id(reference)] = (reference, self)
             self._left += 1
             view = memoryview(exporter)
             views.append(view.toreadonly() if readonly else view)
         self.views = tuple(views)
-        if not views:
-            lib.pev_buffer_give_back(self._buffer._h)
+        self.one_less()
         return self.views
 
-    def _gone(self, _: object) -> None:
+    def one_less(self) -> None:
+        """One that showed it is gone; after the last, the buffer may be changed again."""
         self._left -= 1
         if self._left == 0:
             lib.pev_buffer_give_back(self._buffer._h)
@@ -50,11 +58,8 @@ class _Loan:
         """The block is over: its views can't be used any more."""
         views, self.views = self.views, ()
         for view in views:
-            view.release()
-
-    def cancel(self) -> None:
-        """Nothing was shown."""
-        lib.pev_buffer_give_back(self._buffer._h)
+            with contextlib.suppress(BufferError):  # somebody shows it further: it is gone with that
+                view.release()
 
 
 class Peek:
@@ -69,11 +74,12 @@ class Peek:
     def __enter__(self) -> tuple[memoryview, ...]:
         if self._loan is not None:
             raise RuntimeError("this peek is in use already")
+        lib.pev_buffer_lend(self._buffer._h)
         loan = _Loan(self._buffer)
         try:
             spans = self._buffer._spans(self._size, self._start)
         except BaseException:
-            loan.cancel()
+            loan.one_less()
             raise
         self._loan = loan
         return loan.show(spans, readonly=True)

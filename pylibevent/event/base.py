@@ -111,7 +111,8 @@ class EventBase(Handle):
         handle = lib.pev_loop_new(c_config)
         drain_log()
         self._h = check_pointer(handle, f"an EventBase of {config!r}")
-        self._view = memoryview(ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size))
+        # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
+        self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
         if priorities > 1:
             self.priorities = priorities
 
@@ -144,8 +145,9 @@ class EventBase(Handle):
             BaseException: As dispatch().
         """
         bits = check_flags(flags, LoopFlag, sum(LoopFlag), "flags")
-        check(lib.pev_loop_enter(self._h), self)
-        try:
+        check(lib.pev_loop_may_enter(self._h), self)
+        try:  # a KeyboardInterrupt may come after each call: whatever was entered is left
+            check(lib.pev_loop_enter(self._h), self)
             self._turn &= _EXIT  # as in C: a loopexit before the loop counts, a loopbreak doesn't
             self._got = 0
             if bits & LoopFlag.NONBLOCK or not in_main_thread():
@@ -155,8 +157,8 @@ class EventBase(Handle):
             with self._interrupt.watching(self._h):
                 return self._run(bits)
         finally:
-            self._running = None
             lib.pev_loop_leave(self._h)
+            self._running = None
 
     def _run(self, flags: int) -> bool:
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
@@ -174,7 +176,7 @@ class EventBase(Handle):
                 if self._turn & _CONTINUE:
                     self._rescan()
                     continue
-                if not self._turn & _EXIT or passed or self._due is not None:
+                if not self._turn & _EXIT or passed or called or self._due is not None:
                     self._got, self._turn = self._turn, 0
                     return False
             if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
@@ -310,6 +312,7 @@ class EventBase(Handle):
             self.timer(check_seconds(after, "after"), lambda event, what: self._request_exit())
 
     def _request_exit(self) -> None:
+        check(lib.pev_loop_check(self._h), self)
         self._turn |= _EXIT
         self._turn_round()
 
