@@ -47,6 +47,14 @@ def test_an_exit_after_a_time_that_passes_outside_counts_in_the_next_loop(base: 
     assert not base.got_exit
 
 
+def test_an_exit_that_was_not_made_yet_is_not_got(base: ev.EventBase) -> None:
+    """It says how the last loop ended, and none did."""
+    base.loopexit()
+    assert not base.got_exit
+    assert base.dispatch() is False
+    assert base.got_exit
+
+
 def test_a_break_before_the_loop_counts_for_nothing(base: ev.EventBase) -> None:
     """As in C, and other than an exit."""
     called: list[bool] = []

@@ -88,6 +88,14 @@ def test_an_exit_makes_the_calls_of_its_round(base: ev.EventBase) -> None:
     timer.close()
 
 
+def test_no_event_is_running_in_a_call(base: ev.EventBase) -> None:
+    running: list[ev.Event | None] = []
+    base.call_soon(lambda: running.append(base.running_event))
+    base.timer(0, lambda event, what: base.call_soon(lambda: running.append(base.running_event)))
+    base.dispatch()
+    assert running == [None, None]
+
+
 def test_calls_go_with_a_base_that_is_closed() -> None:
     class Held:
         """An argument."""
