@@ -23,11 +23,11 @@ import pylibevent as ev
 
 accepted, heard = [], []
 base = ev.EventBase()
+with base.timer(0, lambda timer, what: None):  # the loop has what it needs itself from now on
+    base.dispatch()
 listener = ev.Listener.bind(base, ("127.0.0.1", 0), lambda l, sock, a: accepted.append(sock),
                             error=lambda l, e: heard.append(e.errno))
 listener.pause = 0.05
-with base.timer(0, lambda timer, what: None):  # the loop has what it needs itself from now on
-    base.dispatch()
 clients = [socket.create_connection(listener.address) for _ in range(5)]
 most = clients[-1].fileno() + 3          # room for two more
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
