@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
-from support import socket_pair
+from support import GIVE_UP, socket_pair
 
 import pylibevent as ev
 
@@ -155,9 +156,10 @@ def test_numbers_that_are_no_priority(number: Any) -> None:
         assert event.priority == 0
 
 
-def test_a_loopexit_does_not_wait_for_what_keeps_coming() -> None:
-    """One that activates itself in each pass can't keep the loop from ending."""
-    with ev.EventBase(priorities=2) as base:
+@pytest.mark.parametrize("priorities", [1, 2, 3, 255])
+def test_a_loopexit_does_not_wait_for_what_keeps_coming(priorities: int) -> None:
+    """One of middle priority that activates itself in each pass can't keep the loop from ending."""
+    with ev.EventBase(priorities=priorities) as base:
         calls = 0
 
         def again(event: ev.Event, what: ev.EventFlag) -> None:
@@ -168,8 +170,39 @@ def test_a_loopexit_does_not_wait_for_what_keeps_coming() -> None:
                 base.loopexit()
             assert calls < 1000
 
-        event = base.event(-1, NOTHING, again, priority=0)
+        event = base.event(-1, NOTHING, again)
         event.active()
         assert base.dispatch() is False
         assert base.got_exit
         event.close()
+
+
+@pytest.mark.parametrize("priorities", [2, 3, 255])
+@pytest.mark.parametrize("how", ["loopexit", "loopbreak"])
+def test_ended_from_another_thread(priorities: int, how: str) -> None:
+    """A loop that sleeps is woken, whatever its priorities."""
+    with ev.EventBase(priorities=priorities) as base:
+        late: list[bool] = []
+        base.timer(GIVE_UP, lambda event, what: (late.append(True), base.loopbreak()))
+        running = threading.Event()
+        base.call_soon(running.set)
+
+        def end() -> None:
+            running.wait(GIVE_UP)
+            getattr(base, how)()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        assert base.dispatch() is False
+        thread.join(GIVE_UP)
+        assert not late
+        assert base.got_exit is (how == "loopexit")
+
+
+def test_an_exit_before_the_loop_counts_with_priorities_too() -> None:
+    with ev.EventBase(priorities=2) as base:
+        base.timer(60, pytest.fail)
+        base.loopexit()
+        base.loopexit()
+        assert base.dispatch() is False
+        assert base.got_exit
