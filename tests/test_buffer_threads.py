@@ -365,3 +365,32 @@ def test_buffers_collected_in_any_thread() -> None:
     ev.Buffer().write(b"x")
     assert len(released) == 4000, len(released)
     """)
+
+
+def test_a_segment_closed_under_those_who_add_it() -> None:
+    check("""
+    import tempfile
+
+    released = []
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"abc" * 1000)
+        for _ in range(500):
+            segment = ev.FileSegment(file, on_release=lambda: released.append(1))
+            buffers = [ev.Buffer(), ev.Buffer()]
+
+            def add(buffer):
+                def adding():
+                    try:
+                        for n in range(20):
+                            buffer.add_file_segment(segment, n, 100)
+                    except ev.ClosedError:
+                        pass
+                return adding
+
+            run(*map(add, buffers), segment.close, segment.close)
+            for buffer in buffers:
+                data = bytes(buffer)
+                assert data == b"".join((b"abc" * 1000)[n : n + 100] for n in range(len(data) // 100))
+                buffer.close()
+    assert len(released) == 500, len(released)
+    """)
