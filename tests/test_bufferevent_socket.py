@@ -163,7 +163,7 @@ def test_timeouts_without_a_descriptor(base: ev.EventBase) -> None:
             (one, READING_TIMEOUT),
             (other, WRITING_TIMEOUT),
         ]
-        assert [round(call[2], 1) >= at for call, at in zip(calls, (0.1, 0.1, 0.2), strict=True)] == [True] * 3
+        assert all(call[2] >= at - 0.005 for call, at in zip(calls, (0.1, 0.15, 0.2), strict=True))
         one.abort()
 
 
