@@ -22,7 +22,17 @@ def _is_initialised(thing: Handle) -> bool:
     return True
 
 
-class Handle:
+class NoCopy:
+    """What is neither copied nor pickled."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError(f"cannot copy or pickle {type(self).__name__!r} object: it holds an object of libevent's")
+
+
+class Handle(NoCopy):
     """An object with a handle of C's in ``_h``."""
 
     __slots__ = ("__weakref__", "_h")
@@ -41,7 +51,3 @@ class Handle:
             if name == "_h" or (not name.startswith("__") and not _is_initialised(self)):
                 raise Error(f"this {type(self).__name__} was not initialised: its __init__ was not called")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse to be copied or pickled."""
-        raise TypeError(f"cannot copy or pickle {type(self).__name__!r} object: it holds an object of libevent's")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import operator
 import os
 import socket
 import ssl
@@ -165,7 +166,7 @@ def check_pointer(pointer: Any, subject: object) -> Any:
 
 def check_base(value: object) -> None:
     """TypeError unless the value is an EventBase."""
-    if not getattr(value, "_is_base", False):
+    if isinstance(value, type) or not getattr(value, "_is_base", False):
         raise TypeError(f"base must be an EventBase, not {type(value).__name__}")
 
 
@@ -175,11 +176,17 @@ def check_callable(value: object, name: str) -> None:
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
 
 
+def check_function(value: object, name: str) -> None:
+    """TypeError unless the value can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+
+
 def check_int(value: object, name: str, low: int, high: int) -> int:
     """The value as an int from low to high; TypeError, ValueError otherwise."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    number = int(value.__index__())
+    number = operator.index(value)
     if not low <= number <= high:
         raise ValueError(f"{name} must be from {low} to {high}, not {number}")
     return number

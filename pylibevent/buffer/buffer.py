@@ -14,6 +14,7 @@ from .._libevent import ffi, lib
 from ..errors import (
     MAX_INT,
     MAX_SIZE,
+    ClosedError,
     as_bytes,
     check,
     check_callable,
@@ -149,6 +150,11 @@ class Buffer(Handle):
         """
         check_callable(on_release, "on_release")
         raw = ffi.from_buffer("char[]", data)
+        if not len(raw):  # nothing that C would ever let go of
+            check(lib.pev_buffer_check(self._h), self)
+            if on_release is not None:
+                on_release()
+            return 0
         token = next_id()
         lent[token] = (raw, on_release)
         code = lib.pev_buffer_add_reference(self._h, raw, len(raw), token)
@@ -183,8 +189,8 @@ class Buffer(Handle):
         """
         if not isinstance(segment, FileSegment):
             raise TypeError(f"segment must be a FileSegment, not {type(segment).__name__}")
-        if segment._h is None:
-            raise ValueError("segment is closed")
+        if segment.closed:
+            raise ClosedError(f"{segment!r} is closed")
         offset = check_int(offset, "offset", 0, MAX_SIZE)
         wanted = check_size(length, "length")
         if offset > len(segment) or wanted > len(segment) - offset:
@@ -465,10 +471,13 @@ class Buffer(Handle):
             What ``remove()`` and ``enabled`` are for.
         """
         check_callable(callback, "callback")
+        if callback is None:
+            raise TypeError("callback must be callable, not None")
         entry = BufferCallback(self, callback)
+        check(lib.pev_buffer_check(self._h), self)
         if not self._callbacks:
-            watched[self._id] = weakref.ref(self)
             check(lib.pev_buffer_watch(self._h, 1), self)
+            watched[self._id] = weakref.ref(self)
         self._callbacks += (entry,)
         return entry
 

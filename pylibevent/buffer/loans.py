@@ -7,6 +7,7 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .._handle import NoCopy
 from .._libevent import ffi, lib
 from ..errors import check, check_int
 
@@ -62,7 +63,7 @@ class _Loan:
                 view.release()
 
 
-class Peek:
+class Peek(NoCopy):
     """The block in which memoryviews of a buffer can be used; made by ``Buffer.peek()``."""
 
     __slots__ = ("_buffer", "_loan", "_size", "_start")
@@ -70,6 +71,9 @@ class Peek:
     def __init__(self, buffer: Buffer, size: int, start: int) -> None:
         self._buffer, self._size, self._start = buffer, size, start
         self._loan: _Loan | None = None
+
+    def __repr__(self) -> str:
+        return f"<Peek of {self._buffer!r}{', in use' if self._loan is not None else ''}>"
 
     def __enter__(self) -> tuple[memoryview, ...]:
         if self._loan is not None:
@@ -90,7 +94,7 @@ class Peek:
             loan.end()
 
 
-class Reservation:
+class Reservation(NoCopy):
     """The block in which reserved memory can be filled; made by ``Buffer.reserve()``.
 
     Attributes:
@@ -119,6 +123,9 @@ class Reservation:
         self._loan = _Loan(self._buffer)
         self._loan.show([(self._spans[i].start, self._spans[i].length) for i in range(n)], readonly=False)
         return self
+
+    def __repr__(self) -> str:
+        return f"<Reservation in {self._buffer!r}{', in use' if self._loan is not None else ''}>"
 
     def commit(self, size: int) -> None:
         """Append the first bytes of the views when the block ends without an exception (``evbuffer_commit_space``).

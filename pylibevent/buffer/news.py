@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import collections
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from .._handle import NoCopy
 from .._libevent import ffi, lib
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class BufferChange(NamedTuple):
 ChangeCallback: TypeAlias = "Callable[[Buffer, BufferChange], object]"
 
 
-class BufferCallback:
+class BufferCallback(NoCopy):
     """A callback of a buffer's; made by ``Buffer.add_callback()``."""
 
     __slots__ = ("_buffer", "callback", "enabled")
@@ -55,11 +57,12 @@ class BufferCallback:
 
 watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
 lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
+_released: collections.deque[Callable[[], object] | None] = collections.deque()  # whom to tell that C let go
 
 
 def has_news() -> bool:
     """Whether there may be something for settle() to do."""
-    return bool(watched or lent)
+    return bool(watched or lent or _released)
 
 
 def settle() -> bool:
@@ -72,7 +75,7 @@ def settle() -> bool:
         BaseException: What a callback raised; an ExceptionGroup of what several did.
     """
     errors: list[Exception] = []
-    found = bool(lent) and _take_back(errors)
+    found = bool(lent or _released) and _take_back(errors)
     if watched:
         found = _deliver_changes(errors) or found
     if len(errors) == 1:
@@ -83,17 +86,18 @@ def settle() -> bool:
 
 
 def _take_back(errors: list[Exception]) -> bool:
-    found = False
     tokens = ffi.new("uint64_t[64]")
     while n := lib.pev_take_releases(tokens, 64):
-        found = True
         for i in range(n):
-            _, on_release = lent.pop(tokens[i], (None, None))
-            if on_release is not None:
-                try:
-                    on_release()
-                except Exception as error:
-                    errors.append(error)
+            _released.append(lent.pop(tokens[i], (None, None))[1])
+    found = bool(_released)
+    while _released:
+        on_release = _released.popleft()
+        if on_release is not None:
+            try:
+                on_release()
+            except Exception as error:
+                errors.append(error)
     return found
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from .._handle import next_id
+from .._handle import Handle, next_id
 from .._libevent import lib
 from ..errors import MAX_SIZE, check_callable, check_descriptor, check_int, check_pointer, check_size
 from .news import lent, settle
 
 
-class FileSegment:
+class FileSegment(Handle):
     """A part of a file, to be added to any number of buffers (``evbuffer_file_segment_new``,
     ``evbuffer_file_segment_add_cleanup_cb``).
 
@@ -30,18 +31,19 @@ class FileSegment:
         OSError: The file can't be read, or isn't a regular one (ESPIPE).
     """
 
-    __slots__ = ("_h", "_length")
+    __slots__ = ("_closed", "_length")
 
     def __init__(
         self, file: object, offset: int = 0, length: int | None = None, *, on_release: Callable[[], object] | None = None
     ) -> None:
+        self._begin()
         check_callable(on_release, "on_release")
         fd = check_descriptor(file, "file")
         offset = check_int(offset, "offset", 0, MAX_SIZE)
         wanted = check_size(length, "length")
         token = next_id()
         lent[token] = (None, on_release)
-        self._h: Any = None
+        self._closed = False
         try:
             segment = lib.pev_segment_new(fd, offset, wanted, token)
             self._h = check_pointer(segment, f"{offset}+{'end' if wanted < 0 else wanted} of {file!r}")
@@ -52,10 +54,16 @@ class FileSegment:
 
     def close(self) -> None:
         """Let go of the bytes; buffers that have them keep them (``evbuffer_file_segment_free``). Idempotent."""
-        handle, self._h = self._h, None
-        if handle is not None:
+        handle = self._h
+        if not self._closed:
+            self._closed = True
             lib.pev_segment_drop(handle)
             settle()
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
 
     def __len__(self) -> int:
         return self._length
@@ -67,12 +75,12 @@ class FileSegment:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<FileSegment {self._length} bytes{', closed' if self._h is None else ''}>"
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        """Refuse to be copied or pickled."""
-        raise TypeError("cannot copy or pickle 'FileSegment' object: it holds an object of libevent's")
+        return f"<FileSegment {self._length} bytes{', closed' if self._closed else ''}>"
 
     def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not _exiting() and getattr(self, "_h", None) is not None:
-            lib.pev_segment_drop(self._h)
+        if _exiting():
+            return
+        with contextlib.suppress(AttributeError):
+            handle = object.__getattribute__(self, "_h")
+            if not self._closed:
+                lib.pev_segment_drop(handle)

@@ -28,6 +28,7 @@ from ..errors import (
     check_callable,
     check_descriptor,
     check_flags,
+    check_function,
     check_int,
     check_pointer,
     check_seconds,
@@ -261,6 +262,7 @@ class EventBase(Handle):
             if not soon:
                 return  # the base was closed
             callback, arguments = soon.popleft()
+            self._running = None
             try:
                 callback(*arguments)
             except BaseException as error:
@@ -306,7 +308,9 @@ class EventBase(Handle):
         Args:
             after: Seconds from 0 to 1e9 after which to do so. None: at once. Before the loop is started it counts too.
         """
-        if after is None:
+        if after is None and self._priorities > 1:  # as in C: behind what is due and as urgent as the middle priority
+            Event(self, -1, EventFlag(0), lambda event, what: self._request_exit()).active()
+        elif after is None:
             self._request_exit()
         else:
             self.timer(check_seconds(after, "after"), lambda event, what: self._request_exit())
@@ -343,12 +347,12 @@ class EventBase(Handle):
     @property
     def got_exit(self) -> bool:
         """Whether loopexit ended the last loop (``event_base_got_exit``)."""
-        return bool((self._got | self._turn) & _EXIT)
+        return bool(self._got & _EXIT)
 
     @property
     def got_break(self) -> bool:
         """Whether loopbreak ended the last loop (``event_base_got_break``)."""
-        return bool((self._got | self._turn) & _BREAK)
+        return bool(self._got & _BREAK)
 
     @property
     def on_exception(self) -> Callable[[BaseException], object] | None:
@@ -422,7 +426,7 @@ class EventBase(Handle):
             callback: What to call.
             args: With what.
         """
-        check_callable(callback, "callback")
+        check_function(callback, "callback")
         check(lib.pev_loop_check(self._h), self)
         self._soon.append((callback, args))
 
@@ -567,7 +571,7 @@ class EventBase(Handle):
         Returns:
             What the last call returned, or None if there was none.
         """
-        check_callable(callback, "callback")
+        check_function(callback, "callback")
         result: object = None
         for info in self.events():
             result = callback(info)
