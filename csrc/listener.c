@@ -209,7 +209,7 @@ pev_listener_enable(struct pev_listener *h)
 		return code;
 	h->enabled = 1;
 	adjust(h);
-	if (h->n_taken < h->n_accepted)
+	if (h->n_taken < h->n_accepted && h->enabled)
 		pev_note(&h->source, PEV_NOTE_ACCEPTED, h->priority);
 	return 0;
 }

@@ -198,6 +198,8 @@ class DNSBase(Handle):
         """
         name = _check_name(host, "host")
         check_int(port, "port", 0, 65535)
+        if isinstance(family, bool) or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+            raise ValueError(f"family must be AF_UNSPEC, AF_INET or AF_INET6, not {family!r}")
         number = self._new(callback)
         handle = lib.pev_dns_getaddrinfo(self._h, name, port, family, numeric, number)
         return DNSRequest._made(self, check_pointer(handle, self), number, host, port, callback)
@@ -230,6 +232,8 @@ class DNSBase(Handle):
             host: An IPv4 or IPv6 address.
             callback: Called as ``callback(request)`` by the loop.
         """
+        if not host:
+            raise ValueError("host must not be empty")
         address = to_c((host, 0))
         number = self._new(callback)
         handle = lib.pev_dns_reverse(self._h, address, 0, number)
@@ -328,6 +332,8 @@ class DNSBase(Handle):
             ndots: A name with so many dots is tried as it is first, from 0 to 15.
         """
         ndots = check_int(ndots, "ndots", 0, 15)
+        if isinstance(domains, str):
+            raise TypeError("domains must be a list of str, not a str")
         names = [_check_name(domain, "domain") for domain in domains]
         check(lib.pev_dns_search_clear(self._h), self)
         for name in reversed(names):  # evdns puts each before the others

@@ -35,10 +35,23 @@ class Listener(Handle):
     callback hears of it.
     """
 
-    __slots__ = ("_address", "_base", "_callback", "_closed", "_family", "_id", "_on_error", "_owner", "_pause")
+    __slots__ = (
+        "_address",
+        "_base",
+        "_blocking",
+        "_callback",
+        "_closed",
+        "_family",
+        "_id",
+        "_on_error",
+        "_owner",
+        "_pause",
+        "_protocol",
+    )
 
     _address: Any
     _base: EventBase
+    _blocking: bool
     _callback: AcceptCallback | None
     _closed: bool
     _family: int
@@ -46,6 +59,7 @@ class Listener(Handle):
     _on_error: ErrorCallback | None
     _owner: object
     _pause: float
+    _protocol: int
 
     def __init__(self) -> None:
         raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
@@ -105,6 +119,7 @@ class Listener(Handle):
         number = next_id()
         handle = lib.pev_listener_bind(base._h, c_address, options, backlog, number)
         self = cls._made(base, check_pointer(handle, f"listening on {address!r}"), number, c_address.family, callback, error)
+        self._blocking = bool(blocking_sockets)
         return self
 
     @classmethod
@@ -151,6 +166,7 @@ class Listener(Handle):
         handle = check_pointer(lib.pev_listener_new(base._h, fd, options, queue, number), f"listening on descriptor {fd}")
         self = cls._made(base, handle, number, family, callback, error)
         self._owner = sock
+        self._blocking = bool(blocking_sockets)
         detach = getattr(sock, "detach", None)
         if close and detach is not None:
             detach()
@@ -177,6 +193,8 @@ class Listener(Handle):
         self._owner = None
         self._closed = False
         self._pause = 0.1
+        self._blocking = False
+        self._protocol = socket.IPPROTO_TCP if family in (socket.AF_INET, socket.AF_INET6) else 0
         with _borrowed(self.fd, family) as sock:
             self._address = sock.getsockname()
         base._armed[number] = self._ready
@@ -200,7 +218,9 @@ class Listener(Handle):
             fd = lib.pev_listener_next(self._h, peer)
             if fd < 0:
                 return
-            sock = socket.socket(self._family, socket.SOCK_STREAM, 0, fd)
+            sock = socket.socket(self._family, socket.SOCK_STREAM, self._protocol, fd)
+            if not self._blocking:
+                sock.setblocking(False)  # it is; Python's object doesn't know
             self._callback(self, sock, from_c(peer) if peer.family else "")
             if self._base._turn:
                 return
@@ -208,6 +228,7 @@ class Listener(Handle):
     def enable(self) -> None:
         """Accept from now on (``evconnlistener_enable``)."""
         check(lib.pev_listener_enable(self._h), self)
+        check(lib.pev_listener_renote(self._h), self)
 
     def disable(self) -> None:
         """Accept nothing from now on; connections wait in the system (``evconnlistener_disable``)."""

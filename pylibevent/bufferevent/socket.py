@@ -146,6 +146,8 @@ class SocketBufferEvent(BufferEvent):
         check(lib.pev_bev_check(self._h), self)
         if lib.pev_bev_connecting(self._h):
             raise OSError(errno.EALREADY, os.strerror(errno.EALREADY))
+        if lib.pev_bev_get_name(self._h, 1, ffi.new("struct pev_address *")) == 0:
+            raise OSError(errno.EISCONN, os.strerror(errno.EISCONN))
 
     def _attempt(self, c_address: Any) -> int:
         code = int(lib.pev_bev_connect(self._h, c_address))

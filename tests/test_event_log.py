@@ -1,0 +1,1 @@
+"""What libevent says goes to a logger, never to stderr."""
