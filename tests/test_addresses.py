@@ -32,7 +32,7 @@ UPSTREAM = {
 
 @pytest.mark.parametrize(("text", "expected"), UPSTREAM.items(), ids=list(UPSTREAM))
 def test_text_with_and_without_a_port(text: str, expected: tuple[Any, ...] | None) -> None:
-    """regress_util.c util/sockaddr_port_parse"""
+    """upstream, sockaddr_port_parse"""
     if expected is None:
         with pytest.raises(ValueError, match="not a numeric address"):
             ev.parse_address(text)
