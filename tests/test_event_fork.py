@@ -8,7 +8,7 @@ from support import check_child
 import pylibevent as ev
 
 FORK = """
-import os, signal, socket, sys, threading
+import faulthandler, os, signal, socket, sys, threading
 import pylibevent as ev
 READ, WRITE, PERSIST, SIGNAL = ev.EventFlag.READ, ev.EventFlag.WRITE, ev.EventFlag.PERSIST, ev.EventFlag.SIGNAL
 
@@ -16,6 +16,7 @@ def fork(body):
     # Runs body in a forked child, and returns the child's number.
     pid = os.fork()
     if pid == 0:
+        faulthandler.dump_traceback_later(20, exit=True)  # nobody would end it
         try:
             status = body()
         except BaseException:

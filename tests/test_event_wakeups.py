@@ -109,7 +109,7 @@ def test_many_threads_in_a_child() -> None:
     check_child(
         BASIC
         + """
-import os, signal
+import faulthandler, os, signal
 base = ev.EventBase()
 ended = []
 
@@ -120,6 +120,7 @@ def on_child(event, what):
 watch = base.signal(signal.SIGCHLD, on_child)
 pid = os.fork()
 if not pid:
+    faulthandler.dump_traceback_later(20, exit=True)  # nobody would end it
     status = 1
     try:
         base.reinit()
