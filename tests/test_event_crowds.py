@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support import GIVE_UP, socket_pair
+from support import GIVE_UP, run_until, socket_pair
 
 import pylibevent as ev
 
@@ -253,8 +253,7 @@ def test_events_changed_by_all_threads_at_once(base: ev.EventBase) -> None:
     called[:] = [0] * 8
     for event in events:
         event.active()
-    base.loop(ev.LoopFlag.NONBLOCK)
-    assert all(called)
+    run_until(base, lambda: all(called))
     for event in events:
         event.close()
     assert base.dispatch() is True
@@ -284,11 +283,14 @@ def test_events_closed_in_one_thread_while_they_fire_in_another(base: ev.EventBa
     assert base.num_events == 0
 
 
-def test_a_loop_that_runs_is_refused_to_another_thread(base: ev.EventBase) -> None:
+@pytest.mark.parametrize("use", [ev.EventBase.loop, ev.EventBase.dispatch, ev.EventBase.close, ev.EventBase.reinit])
+def test_a_loop_that_runs_is_refused_to_another_thread(base: ev.EventBase, use: Callable[[ev.EventBase], object]) -> None:
+    """Again and again, until the loop is sure to sleep in C."""
     with looping(base):
-        for use in (base.loop, base.dispatch, base.close, base.reinit):
-            with pytest.raises(RuntimeError, match=r"thread|running"):
-                use()
+        for _ in range(50):
+            with pytest.raises(RuntimeError, match="in use by the thread that runs its loop"):
+                use(base)
+            time.sleep(0)
         assert not base.closed
 
 
