@@ -161,24 +161,31 @@ def test_buffers_that_change_each_other() -> None:
 
 
 def test_a_callback_without_end_ends_as_recursion_does() -> None:
+    """Wherever in the call of a callback the limit is met."""
     code = """
     import faulthandler
     import pylibevent as ev
 
-    faulthandler.dump_traceback_later(15, exit=True)
-    buffer = ev.Buffer()
-    entry = buffer.add_callback(lambda buffer, change: buffer.write(b"x"))
-    try:
+    def recurse(deeper):
+        if deeper:
+            return recurse(deeper - 1)
+        buffer = ev.Buffer()
+        entry = buffer.add_callback(lambda buffer, change: buffer.write(b"x"))
+        try:
+            buffer.write(b"x")
+        except RecursionError:
+            print("RecursionError")
+        n = len(buffer)
+        assert n > 50, n
+        entry.remove()
         buffer.write(b"x")
-    except RecursionError:
-        print("RecursionError")
-    n = len(buffer)
-    assert n > 50, n
-    entry.remove()
-    buffer.write(b"x")
-    assert len(buffer) == n + 1
+        assert len(buffer) == n + 1
+
+    faulthandler.dump_traceback_later(15, exit=True)
+    for deeper in range(10):
+        recurse(deeper)
     """
-    assert check_child(textwrap.dedent(code)) == "RecursionError\n"
+    assert check_child(textwrap.dedent(code)).split() == ["RecursionError"] * 10
 
 
 def test_what_raises_is_told_with_all_that_raise() -> None:
