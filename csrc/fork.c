@@ -12,18 +12,24 @@ before_fork(void)
 }
 
 static void
-after_fork(void)
+unlock(int in_child)
 {
 	pev_unlock_changes();
 	pev_unlock_signals();
-	pev_unlock_loops();
+	pev_unlock_loops(in_child);
+}
+
+static void
+after_fork(void)
+{
+	unlock(0);
 }
 
 static void
 after_fork_in_child(void)
 {
 	pev_fork_generation++;
-	after_fork();
+	unlock(1);
 }
 
 unsigned

@@ -29,13 +29,17 @@ pev_lock_loops(void)
 	}
 }
 
+/* The child's thread isn't the one that locked, to a rwlock's eyes: it is made anew there. */
 void
-pev_unlock_loops(void)
+pev_unlock_loops(int in_child)
 {
 	struct pev_loop *loop;
 	TAILQ_FOREACH(loop, &loops, next_loop) {
 		pthread_mutex_unlock(&loop->lock);
-		pthread_rwlock_unlock(&loop->gate);
+		if (in_child)
+			pthread_rwlock_init(&loop->gate, NULL);
+		else
+			pthread_rwlock_unlock(&loop->gate);
 	}
 	pthread_mutex_unlock(&loops_lock);
 }

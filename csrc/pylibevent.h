@@ -161,7 +161,7 @@ pev_loop_usable(const struct pev_loop *loop, int any_thread)
 
 /* Around a fork: no lock of ours may be held by a thread that the child doesn't have. */
 void pev_lock_loops(void);
-void pev_unlock_loops(void);
+void pev_unlock_loops(int in_child);
 void pev_lock_signals(void);
 void pev_unlock_signals(void);
 void pev_lock_changes(void);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from .errors import check_int
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes | os.PathLike[str]
 
 _UNIX_MAX = 107
+# evutil_parse_sockaddr_port reads the port with atoi, and looks at nothing that follows.
+_TEXT = re.compile(r"\[[^\[\]]+\](:\d{1,5})?|[^:\[\]]+(:\d{1,5})?|[^\[\]]*:[^\[\]]*:[^\[\]]*")
 
 
 def _inet(address: tuple[Any, ...]) -> Any:
@@ -92,8 +95,10 @@ def parse_address(text: str) -> tuple[Any, ...]:
     Raises:
         ValueError: The text is no such address.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, not {type(text).__name__}")
     out = ffi.new("struct pev_address *")
-    if "\0" in text or lib.pev_parse_address(text.encode(), out) < 0:
+    if "\0" in text or not _TEXT.fullmatch(text) or lib.pev_parse_address(text.encode(), out) < 0:
         raise ValueError(f"not a numeric address with or without a port: {text!r}")
     return tuple(from_c(out))
 

@@ -28,12 +28,11 @@ class _Loan:
     caller made outlive the block that lent them.
     """
 
-    __slots__ = ("_buffer", "_left", "views")
+    __slots__ = ("_buffer", "_left")
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._left = 1  # its maker, until everything is shown
-        self.views: tuple[memoryview, ...] = ()
 
     def show(self, spans: list[tuple[Any, int]], *, readonly: bool) -> tuple[memoryview, ...]:
         """Memoryviews of these stretches of memory."""
@@ -45,9 +44,8 @@ class _Loan:
             self._left += 1
             view = memoryview(exporter)
             views.append(view.toreadonly() if readonly else view)
-        self.views = tuple(views)
         self.one_less()
-        return self.views
+        return tuple(views)
 
     def one_less(self) -> None:
         """One that showed it is gone; after the last, the buffer may be changed again."""
@@ -55,28 +53,28 @@ class _Loan:
         if self._left == 0:
             lib.pev_buffer_give_back(self._buffer._h)
 
-    def end(self) -> None:
-        """The block is over: its views can't be used any more."""
-        views, self.views = self.views, ()
-        for view in views:
-            with contextlib.suppress(BufferError):  # somebody shows it further: it is gone with that
-                view.release()
+
+def _end(views: tuple[memoryview, ...]) -> None:
+    """The block is over: its views can't be used any more."""
+    for view in views:
+        with contextlib.suppress(BufferError):  # somebody shows it further: it is gone with that
+            view.release()
 
 
 class Peek(NoCopy):
     """The block in which memoryviews of a buffer can be used; made by ``Buffer.peek()``."""
 
-    __slots__ = ("_buffer", "_loan", "_size", "_start")
+    __slots__ = ("_buffer", "_size", "_start", "_views")
 
     def __init__(self, buffer: Buffer, size: int, start: int) -> None:
         self._buffer, self._size, self._start = buffer, size, start
-        self._loan: _Loan | None = None
+        self._views: tuple[memoryview, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"<Peek of {self._buffer!r}{', in use' if self._loan is not None else ''}>"
+        return f"<Peek of {self._buffer!r}{', in use' if self._views is not None else ''}>"
 
     def __enter__(self) -> tuple[memoryview, ...]:
-        if self._loan is not None:
+        if self._views is not None:
             raise RuntimeError("this peek is in use already")
         lib.pev_buffer_lend(self._buffer._h)
         loan = _Loan(self._buffer)
@@ -85,13 +83,13 @@ class Peek(NoCopy):
         except BaseException:
             loan.one_less()
             raise
-        self._loan = loan
-        return loan.show(spans, readonly=True)
+        self._views = loan.show(spans, readonly=True)
+        return self._views
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        loan, self._loan = self._loan, None
-        if loan is not None:
-            loan.end()
+        views, self._views = self._views, None
+        if views is not None:
+            _end(views)
 
 
 class Reservation(NoCopy):
@@ -101,31 +99,31 @@ class Reservation(NoCopy):
         views: The writable memoryviews.
     """
 
-    __slots__ = ("_buffer", "_committed", "_loan", "_size", "_spans", "_vectors")
+    __slots__ = ("_buffer", "_committed", "_shown", "_size", "_spans", "_vectors")
 
     def __init__(self, buffer: Buffer, size: int, vectors: int) -> None:
         self._buffer, self._size, self._vectors = buffer, size, vectors
-        self._loan: _Loan | None = None
+        self._shown: tuple[memoryview, ...] | None = None
         self._spans: Any = None
         self._committed = 0
 
     @property
     def views(self) -> tuple[memoryview, ...]:
         """The writable memoryviews, while the block runs."""
-        return self._loan.views if self._loan is not None else ()
+        return self._shown if self._shown is not None else ()
 
     def __enter__(self) -> Self:
-        if self._loan is not None:
+        if self._shown is not None:
             raise RuntimeError("this reservation is in use already")
         self._spans = ffi.new("struct pev_span[]", self._vectors)
         n = check(lib.pev_buffer_reserve(self._buffer._h, self._size, self._spans, self._vectors), self._buffer)
         self._committed = 0
-        self._loan = _Loan(self._buffer)
-        self._loan.show([(self._spans[i].start, self._spans[i].length) for i in range(n)], readonly=False)
+        spans = [(self._spans[i].start, self._spans[i].length) for i in range(n)]
+        self._shown = _Loan(self._buffer).show(spans, readonly=False)
         return self
 
     def __repr__(self) -> str:
-        return f"<Reservation in {self._buffer!r}{', in use' if self._loan is not None else ''}>"
+        return f"<Reservation in {self._buffer!r}{', in use' if self._shown is not None else ''}>"
 
     def commit(self, size: int) -> None:
         """Append the first bytes of the views when the block ends without an exception (``evbuffer_commit_space``).
@@ -137,11 +135,11 @@ class Reservation(NoCopy):
         self._committed = check_int(size, "size", 0, room)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        loan, self._loan = self._loan, None
-        if loan is None:
+        views, self._shown = self._shown, None
+        if views is None:
             return
-        n = len(loan.views)
-        loan.end()
+        n = len(views)
+        _end(views)
         if error is None and self._committed:
             self._commit(n)
 

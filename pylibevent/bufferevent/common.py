@@ -247,16 +247,24 @@ class BufferEvent(Handle):
         if what == _READ:
             self._call_read()
             return
-        events = what >> _EVENTS
-        if events & What.CONNECTED:
-            self._call_event(What.CONNECTED)
-        if what & _READ and not self._closed:
-            self._call_read()
-        if what & _WRITE and not self._closed and self._on_write is not None:
-            self._on_write(self)
-        events &= ~What.CONNECTED
-        if events and not self._closed:
-            self._ended(events, detail)
+        left = what
+        connected = What.CONNECTED << _EVENTS
+        try:
+            if left & connected:
+                left &= ~connected
+                self._call_event(What.CONNECTED)
+            if left & _READ and not self._closed:
+                left &= ~_READ
+                self._call_read()
+            if left & _WRITE and not self._closed and self._on_write is not None:
+                left &= ~_WRITE
+                self._on_write(self)
+            events, left = left >> _EVENTS, 0
+            if events and not self._closed:
+                self._ended(events, detail)
+        finally:
+            if left and not self._closed:
+                self._base._again(self._id, left, detail)  # one of them raised
         if what & _GONE:
             self._base._armed.pop(self._id, None)
 

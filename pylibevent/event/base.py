@@ -72,6 +72,7 @@ class EventBase(Handle):
         "_due",
         "_got",
         "_interrupt",
+        "_left",
         "_limits",
         "_on_exception",
         "_passed",
@@ -99,6 +100,7 @@ class EventBase(Handle):
         self._armed: dict[int, Callable[[int, int], None]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._due: Iterator[Entry] | None = None
+        self._left: list[Entry] = []
         self._turn = self._got = self._serial = 0
         self._taken = True
         self._running: Event | None = None
@@ -167,6 +169,8 @@ class EventBase(Handle):
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = False
         while True:
+            if self._left and self._due is None:
+                self._due, self._left = iter(self._left), []
             if self._due is not None:
                 called = True
                 self._call_due()
@@ -276,6 +280,10 @@ class EventBase(Handle):
         if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         handler(error)
+
+    def _again(self, number: int, what: int, detail: int) -> None:
+        """A callback raised before all that this entry says was called: the rest comes after what else is due."""
+        self._left.append((number, what, detail))
 
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
@@ -626,6 +634,7 @@ class EventBase(Handle):
         check(lib.pev_loop_close(self._h), self)
         self._turn |= _CLOSED
         self._due = None
+        self._left.clear()
         self._soon.clear()
         self._armed.clear()
         self._resolver = None
