@@ -185,6 +185,7 @@ def make():
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, lambda request: None),
         "TLSContext": server,
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
+        "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
     }
     if state == "closed":
         for thing in made.values():
