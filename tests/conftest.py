@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import open_bugs
 import pytest
 import trustme
 from support import descriptors, left_over
 
-import open_bugs
 import pylibevent as ev
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)

@@ -23,7 +23,7 @@ RUN: dict[str, str] = {
     "test_event_rearming.py::test_what_is_due_is_pending": _DUE,
     "test_event_rearming.py::test_removing_the_timeout_of": _DUE,
     "test_interrupt.py::test_ctrl_c_loses_nothing": "an interrupt between a callback's call and its first line loses that call",
-    "test_lifetime_memory.py::test_what_was_lent": "what a collected buffer refers to is let go at the next operation of another",
+    "test_lifetime_memory.py::test_what_was_lent": "what a collected buffer refers to is let go at the next operation",
     "test_listener.py::test_disabled_by_its_callback": "loop(NONBLOCK) counts what a disabled listener has noted",
 }
 """By the beginning of the test's name: what is wrong."""
