@@ -153,6 +153,22 @@ def buffer_changed(base: ev.EventBase, hit: Hit) -> object:
 
 
 @kind
+def changed_and_deferred(base: ev.EventBase, hit: Hit) -> object:
+    buffer = ev.Buffer()
+    buffer.defer_callbacks(base)
+    buffer.add_callback(lambda buffer, change: hit(buffer))
+    buffer.write(b"x")
+    return buffer
+
+
+@kind
+def released(base: ev.EventBase, hit: Hit) -> object:
+    one, other = bev_pair(base)
+    one.output.add_reference(bytearray(10_000), lambda: hit(one))
+    return one, other
+
+
+@kind
 def tls_connected(base: ev.EventBase, hit: Hit) -> object:
     server_ctx, client_ctx = contexts()
     one, other = bev_pair(base)

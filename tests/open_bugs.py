@@ -14,6 +14,9 @@ RUN: dict[str, str] = {
     "test_buffer_views.py::test_the_error_names_the_buffer": "errors of two buffers name the first only",
     "test_buffer_views.py::test_freezing_while_memory_is_reserved": "commit at a frozen end says ValueError",
     "test_buffer_threads.py::test_what_is_reserved": "reserve() and writes of other threads still meet",
+    "test_bufferevent_arguments.py::test_a_resolver_of": "a resolver of another base is taken",
+    "test_bufferevent_arguments.py::test_small_writes": "a socket that connect() made is inherited by programs",
+    "test_bufferevent_arguments.py::test_a_borrowed": "detach() of a borrowed descriptor drops its owner",
     "test_bufferevent_errors.py::test_closed_in_every_callback[output": "changes made before a close are told after it",
     "test_bufferevent_errors.py::test_what_a_warning_brings_back": "a base that a warning brings back is closed",
     "test_dns_files.py::test_options_that_are_none": "evdns takes an empty number for 0",
@@ -29,6 +32,10 @@ RUN: dict[str, str] = {
 """By the beginning of the test's name: what is wrong."""
 
 DON_T_RUN: dict[str, str] = {
+    "test_buffer_threads.py::test_a_segment_closed": "a segment's close isn't fenced from those who add it",
+    "test_event_fork.py::test_a_fork_while_another": "a fork beside a thread that is in the loop may hang the child",
+    "test_event_fork.py::test_parent_and_child": "a fork beside a thread that is in the loop may hang the child",
+    "test_fork.py": "a fork beside busy threads may hang the child",
     "test_buffer_threads.py::test_shared_bytes_of_two": "libevent locks two buffers that share chains in opposite order",
     "test_buffer_news.py": _NEWS,
     "test_lifetime_threads.py::test_a_close_while_other": "a base's close isn't fenced from bufferevents and listeners",

@@ -42,8 +42,8 @@ def left_over() -> dict[str, int]:
 
 
 def run_child(code: str, *arguments: str, timeout: float = 60, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own, with faulthandler on and warnings as errors."""
-    command = [sys.executable, "-X", "faulthandler", "-W", "error", *flags, "-c", code, *arguments]
+    """Run Python code in a process of its own, in development mode (faulthandler, checks of memory), with warnings as errors."""
+    command = [sys.executable, "-X", "dev", "-W", "error", *flags, "-c", code, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=environment, check=False, stdin=subprocess.DEVNULL

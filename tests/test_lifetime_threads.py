@@ -103,7 +103,7 @@ for turn in range(TRIES):
     ],
 )
 def test_a_close_while_other_threads_use_it(which: str) -> None:
-    done = run_child("import warnings; warnings.simplefilter('ignore')\n" + CODE, which, timeout=60, flags=("-X", "dev"))
+    done = run_child("import warnings; warnings.simplefilter('ignore')\n" + CODE, which, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr[-3000:]
 
 
@@ -170,5 +170,5 @@ assert after == before, (before, after)
 
 
 def test_all_orders_of_dropping_in_other_threads(rng: random.Random) -> None:
-    done = run_child(DROPPED, str(rng.getrandbits(32)), timeout=60, flags=("-X", "dev"))
+    done = run_child(DROPPED, str(rng.getrandbits(32)), timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr[-3000:]

@@ -15,7 +15,7 @@ CODE = "import sys, monkey; monkey.main(int(sys.argv[1]), float(sys.argv[2]))"
 @pytest.mark.parametrize("turn", range(4))
 def test_random_operations(turn: int, rng: random.Random) -> None:
     seed = str(rng.getrandbits(32))
-    done = run_child(CODE, seed, SECONDS, flags=("-X", "dev"))
+    done = run_child(CODE, seed, SECONDS)
     assert (done.returncode, done.stderr) == (0, ""), f"seed {seed}: {done.stderr[-4000:]}"
     left = ast.literal_eval(done.stdout)
     assert not any(n > 0 for n in left.values()), f"seed {seed}: {left}"
