@@ -42,7 +42,7 @@ def left_over() -> dict[str, int]:
 
 
 def run_child(code: str, *arguments: str, timeout: float = 60, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own, in development mode (faulthandler, checks of memory), with warnings as errors."""
+    """Run Python code in a process of its own, in development mode (faulthandler, memory checks), with warnings as errors."""
     command = [sys.executable, "-X", "dev", "-W", "error", *flags, "-c", code, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     return subprocess.run(
