@@ -6,7 +6,9 @@ or None where the call must be harmless. Entries of libevent's that no Python ca
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
 import os
 import resource
 import signal
@@ -32,6 +34,11 @@ UNREACHABLE = {
     "bufferevent_base_set": "not offered: a bufferevent has one base for life",
     "bufferevent_decref": "not offered: Python counts references",
     "bufferevent_ssl_renegotiate": "not offered yet",
+    "event_assign (debug mode)": "debug mode, which refuses blocking descriptors, is not offered",
+    "event_del (an unlocked base)": "every base has locks: evthread_use_pthreads comes first",
+    "evbuffer_peek (a sendfile chain)": "not offered: files are read when they are added",
+    "evutil_socketpair": "not offered: socket.socketpair() does it",
+    "bufferevent_getcb, bufferevent_get_ssl (another kind)": "each kind has only what it can do",
     "ev_token_bucket_cfg_new": "not offered yet: rate limits",
     "bufferevent_filter_new": "not offered yet: filters",
 }
@@ -312,6 +319,27 @@ def a_loop_in_a_forked_child() -> None:
     assert os.waitpid(child, 0)[1] == 0
     base.close()
     raise ev.ForkedError("seen in the child")
+
+
+@guard("event_set_log_callback")
+def a_log_handler_that_uses_the_base() -> None:
+    base, seen = ev.EventBase(), []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+            base.timer(0, lambda event, what: None)
+            base.dump()
+            base.close()
+
+    logger = logging.getLogger("pylibevent")
+    logger.addHandler(Handler())
+    bogus = base.event(1000, ev.EventFlag.READ, print)
+    for _ in range(2):
+        with contextlib.suppress(OSError, ev.ClosedError):
+            bogus.add()  # epoll refuses it, and libevent warns
+    assert len(seen) == 1
+    assert base.closed
 
 
 # ---------------------------------------------------------------- buffer.h
@@ -768,6 +796,26 @@ def tls_in_tls_in_tls() -> None:
         base.timer(0.1, lambda event, what: base.loopexit())
         base.dispatch()
         bev.abort()
+        other.close()
+
+
+@guard("bufferevent_openssl_filter_new")
+def tls_that_fails_leaves_what_it_stood_on() -> None:
+    with ev.EventBase() as base:
+        one, other = bev_pair(base)
+        ctx = ev.TLSContext.client()
+        for name in (None, "", "x" * 300, "a\0b", ".", "\ud800"):
+            try:
+                ev.TLSBufferEvent.wrap(one, ctx, server_hostname=name)
+            except (ValueError, ev.TLSError):
+                continue
+            raise AssertionError(name)
+        one.enable()
+        other.write(b"abc")
+        while not one.input:
+            base.loop(ev.LoopFlag.ONCE)
+        assert one.read() == b"abc"
+        one.close()
         other.close()
 
 

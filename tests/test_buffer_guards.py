@@ -26,6 +26,7 @@ def full():
     "A buffer whose last chain has no room."
     buffer = Buffer(b"x" * 4000)
     with buffer.reserve(1, 1) as space:
+        space.views[0][:] = b"x" * len(space.views[0])
         space.commit(len(space.views[0]))
     return buffer
 

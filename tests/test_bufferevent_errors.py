@@ -166,6 +166,26 @@ def test_refused_is_one_error(base: ev.EventBase, refusing: tuple[str, int], opt
         assert bev.error.errno == errno.ECONNREFUSED
 
 
+def test_a_write_that_fails_does_not_hide_what_came_before(base: ev.EventBase) -> None:
+    """A server that answers and closes while the client is still sending: the answer is there, and must be read."""
+    one, other = tcp()
+    answer = b"too large" * 1000
+    with other, ev.SocketBufferEvent(base, one) as bev:
+        got = bytearray()
+        heard: list[ev.What] = []
+        bev.set_callbacks(lambda bev: got.extend(bev.read()), None, lambda bev, what: heard.append(what))
+        bev.write(b"x" * 20_000_000)
+        run_until(base, lambda: len(bev.output) < 20_000_000)
+        other.sendall(answer)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        other.close()
+        bev.enable()
+        run_until(base, lambda: heard)
+        settle(base)
+        assert bytes(got) + bev.read() == answer
+        assert heard[-1] & ERROR
+
+
 # ---------------------------------------------------------------- at once
 
 
@@ -473,3 +493,30 @@ def test_what_a_warning_brings_back_is_closed(monkeypatch: pytest.MonkeyPatch, k
     """Who records the ResourceWarning holds what was collected: it must not be memory that was freed."""
     monkeypatch.setenv("MALLOC_PERTURB_", "165")  # freed memory is overwritten
     assert check_child(RESURRECTED, kind) == "end\n"
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("end", ["abort", "drop", "base"])
+def test_what_was_lent_to_the_output_is_let_go(base: ev.EventBase, options: ev.Option, end: str) -> None:
+    """Objects that were to be sent without a copy are free when the bufferevent, or the base, is closed."""
+
+    class Lent(bytearray):
+        pass
+
+    with ev.EventBase() as base, socket_pair() as (one, _):
+        bev = ev.SocketBufferEvent(base, one, options | ev.Option.CLOSE_ON_FREE)
+        lent = Lent(3_000_000)
+        alive = weakref.ref(lent)
+        bev.output.add_reference(lent)
+        del lent
+        base.loop(ev.LoopFlag.NONBLOCK)
+        assert alive() is not None
+        if end == "base":
+            base.close()
+        else:
+            bev.abort()
+            if end == "drop":
+                del bev
+            base.loop(ev.LoopFlag.NONBLOCK)
+        gc.collect()
+        assert alive() is None
