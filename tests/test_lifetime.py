@@ -219,9 +219,10 @@ def test_closing_in_every_order(orders: list[tuple[str, ...]], runs: bool) -> No
 # ---------------------------------------------------------------- inside of callbacks
 
 ARRANGED = """
-import gc, sys, weakref
+import gc, signal, sys
 import kinds
 import pylibevent as ev
+signal.signal(signal.SIGUSR1, lambda number, frame: None)  # for when the event that watches it is closed
 base = ev.EventBase()
 kind, other = sys.argv[1:3]
 hits = []
