@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,11 @@ from pylibevent.buffer import news
 ROOT = Path(__file__).resolve().parent.parent
 GIVE_UP = 20.0
 """Seconds after which a test that waits for something has failed."""
+
+
+def named(value: object) -> str:
+    """A test's name for a value: the same in each process that collects it."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def descriptors() -> dict[int, str]:
