@@ -426,18 +426,19 @@ enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_bu
     struct evbuffer **other_buf)
 {
 	int first, code = find_buffer(h, buf);
-	if (code == 0)
-		code = find_buffer(other, other_buf);
 	if (code < 0)
 		return code;
+	code = find_buffer(other, other_buf);
+	if (code < 0)
+		return code - PEV_OTHER;
 	if (*buf == *other_buf)
 		return -PEV_EVALUE;
 	first = goes_first(h, *buf, other, *other_buf);
 	evbuffer_lock(first ? *buf : *other_buf);
 	evbuffer_lock(first ? *other_buf : *buf);
 	code = allowed(h, needs);
-	if (code == 0)
-		code = allowed(other, other_needs);
+	if (code == 0 && (code = allowed(other, other_needs)) < 0)
+		code -= PEV_OTHER;
 	return code < 0 ? (int)leave_both(*buf, *other_buf, code) : 0;
 }
 

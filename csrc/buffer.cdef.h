@@ -8,6 +8,9 @@
 #define EVBUFFER_EOL_NUL ...
 #endif
 
+/* In a code: it is about the other of two buffers. */
+#define PEV_OTHER 0x10000
+
 struct pev_buffer;
 struct pev_bev;
 struct pev_segment;

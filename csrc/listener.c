@@ -33,7 +33,8 @@ struct pev_listener {
 static void
 adjust(struct pev_listener *h)
 {
-	if (h->enabled && h->n_accepted < BATCH && !event_pending(&h->resume, EV_TIMEOUT, NULL))
+	int has_room = h->n_accepted < BATCH || h->n_taken == BATCH;
+	if (h->enabled && has_room && !event_pending(&h->resume, EV_TIMEOUT, NULL))
 		evconnlistener_enable(h->listener);
 	else
 		evconnlistener_disable(h->listener);
@@ -43,7 +44,10 @@ static void
 on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa, int length, void *arg)
 {
 	struct pev_listener *h = arg;
-	struct accepted *accepted = &h->batch[h->n_accepted++];
+	struct accepted *accepted;
+	if (h->n_taken == h->n_accepted)
+		h->n_taken = h->n_accepted = 0;
+	accepted = &h->batch[h->n_accepted++];
 	accepted->fd = fd;
 	pev_address_from_sockaddr(&accepted->peer, sa, (socklen_t)length);
 	if (h->n_accepted == BATCH)
@@ -259,9 +263,9 @@ pev_listener_set_pause(struct pev_listener *h, double seconds)
 	return 0;
 }
 
-/* The next accepted descriptor, which is the caller's from now on, or -EAGAIN. */
+/* 0, and the next accepted descriptor, which is the caller's from now on; or -EAGAIN. */
 int
-pev_listener_next(struct pev_listener *h, struct pev_address *peer)
+pev_listener_next(struct pev_listener *h, struct pev_address *peer, int *fd)
 {
 	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct accepted *accepted;
@@ -272,14 +276,23 @@ pev_listener_next(struct pev_listener *h, struct pev_address *peer)
 		return -EAGAIN;
 	accepted = &h->batch[h->n_taken++];
 	*peer = accepted->peer;
-	code = accepted->fd;
-	if (h->n_taken == h->n_accepted) {
-		int was_full = h->n_accepted == BATCH;
-		h->n_taken = h->n_accepted = 0;
-		if (was_full)
-			adjust(h);
-	}
-	return code;
+	*fd = accepted->fd;
+	if (h->n_taken == BATCH)
+		adjust(h);
+	return 0;
+}
+
+/* The last one that was taken comes again. */
+int
+pev_listener_put_back(struct pev_listener *h)
+{
+	PEV_VISIT(pev_visit_alone(h->source.loop));
+	int code = listener_usable(h);
+	if (code < 0)
+		return code;
+	if (h->n_taken > 0)
+		h->n_taken--;
+	return 0;
 }
 
 /* Python could not take all: an exception, loopbreak. The next pass says so again. */

@@ -417,6 +417,8 @@ hand_over(struct pev_loop *loop)
 	return n;
 }
 
+__thread struct pev_loop *pev_passing;
+
 static int
 poll_once(struct pev_loop *loop, int flags)
 {
@@ -424,7 +426,9 @@ poll_once(struct pev_loop *loop, int flags)
 	loop->breaking = 0;
 	loop->bytes_noted = 0;
 	loop->statistics.polls++;
+	pev_passing = loop;
 	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
+	pev_passing = NULL;
 	if (result < 0)
 		return errno ? -errno : -PEV_EFAILED;
 	return result;

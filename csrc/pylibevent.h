@@ -219,6 +219,8 @@ void pev_empty_graves(struct pev_loop *loop);
 
 /* ---- loop.c, event.c ---- */
 
+extern __thread struct pev_loop *pev_passing; /* the one whose pass is on in this thread */
+
 void pev_mark_internal(struct event *ev);
 int pev_claim_signals(struct pev_loop *loop);
 void pev_release_signals(struct pev_loop *loop);

@@ -17,6 +17,8 @@ push_release(struct release *release)
 	release->next = __atomic_load_n(&releases, __ATOMIC_RELAXED);
 	while (!__atomic_compare_exchange_n(&releases, &release->next, release, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
+	if (pev_passing != NULL)
+		pev_end_pass(pev_passing); /* so that Python hears of it */
 }
 
 static struct release *

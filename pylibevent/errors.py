@@ -154,6 +154,14 @@ def check(code: int, subject: object) -> int:
     return code
 
 
+def check_two(code: int, subject: object, other: object) -> int:
+    """The same for a call with two objects: the code says which of them it is about."""
+    if code < 0:
+        about_other = -code & lib.PEV_OTHER
+        raise failure(-code & ~lib.PEV_OTHER, other if about_other else subject)
+    return code
+
+
 def check_pointer(pointer: Any, subject: object) -> Any:
     """Let a pointer through; for NULL raise what the code in errno stands for."""
     if not pointer:

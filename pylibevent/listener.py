@@ -214,15 +214,24 @@ class Listener(Handle):
             self._on_error(self, OSError(code, os.strerror(code)))
 
     def _take_all(self) -> None:
-        peer = ffi.new("struct pev_address *")
+        peer, taken = ffi.new("struct pev_address *"), ffi.new("int *")
         while self._callback is not None and not self._closed:
-            fd = lib.pev_listener_next(self._h, peer)
-            if fd < 0:
-                return
-            sock = socket.socket(self._family, socket.SOCK_STREAM, self._protocol, fd)
-            if not self._blocking:
-                sock.setblocking(False)  # it is; Python's object doesn't know
-            self._callback(self, sock, from_c(peer) if peer.family else "")
+            callback = None
+            taken[0] = -1
+            sock = socket.socket.__new__(socket.socket)  # before there is a descriptor that an interrupt could lose
+            try:
+                if lib.pev_listener_next(self._h, peer, taken) < 0:
+                    return
+                _adopt(sock, self._family, self._protocol, taken[0])
+                if not self._blocking:
+                    sock.setblocking(False)  # it is; Python's object doesn't know
+                address = from_c(peer) if peer.family else ""
+                callback = self._callback
+            finally:
+                if callback is None and taken[0] >= 0:
+                    sock.detach()
+                    lib.pev_listener_put_back(self._h)
+            callback(self, sock, address)
             if self._base._turn:
                 return
 
@@ -332,6 +341,11 @@ class Listener(Handle):
             finally:  # the warning may be an error
                 del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_listener_drop(handle)
+
+
+def _adopt(sock: socket.socket, family: int, protocol: int, fd: int) -> None:
+    """Make this the object of a stream socket."""
+    socket.socket.__init__(sock, family, socket.SOCK_STREAM, protocol, fd)
 
 
 def _options(close_on_exec: bool, blocking: bool, enabled: bool) -> int:

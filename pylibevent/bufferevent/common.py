@@ -23,7 +23,18 @@ from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import has_news, settle, settle_quietly
-from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
+from ..errors import (
+    MAX_INT,
+    Error,
+    as_bytes,
+    check,
+    check_callable,
+    check_flags,
+    check_int,
+    check_seconds,
+    check_size,
+    check_two,
+)
 from ..flags import EventFlag, FlushMode, Option, What
 
 if TYPE_CHECKING:
@@ -137,7 +148,7 @@ class BufferEvent(Handle):
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_write_buffer(self._h, buffer._h), self)
+        check_two(lib.pev_bev_write_buffer(self._h, buffer._h), self, buffer)
         if has_news():
             settle()
 
@@ -175,7 +186,7 @@ class BufferEvent(Handle):
         """Move all that has come in to the end of a buffer, without copying (``bufferevent_read_buffer``)."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_read_buffer(self._h, buffer._h), self)
+        check_two(lib.pev_bev_read_buffer(self._h, buffer._h), buffer, self)
         if has_news():
             settle()
 
@@ -233,6 +244,13 @@ class BufferEvent(Handle):
     def _carried_away(self) -> None:
         """What stood on this one was closed, and this one with it."""
         self._base._armed.pop(self._id, None)
+        self._drop_buffers()
+
+    def _drop_buffers(self) -> None:
+        """Input and output are closed with this."""
+        for buffer in (self._input, self._output):
+            if buffer is not None:
+                buffer._forget_callbacks()
         self._input = self._output = None
 
     def _hold(self) -> None:
@@ -264,7 +282,7 @@ class BufferEvent(Handle):
                 self._ended(events, detail)
         finally:
             if left and not self._closed:
-                self._base._again(self._id, left, detail)  # one of them raised
+                self._base._left.append((self._id, left, detail))  # one of them raised: the rest comes after what is due
         if what & _GONE:
             self._base._armed.pop(self._id, None)
 
@@ -503,7 +521,7 @@ class BufferEvent(Handle):
             raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
-        self._input = self._output = None
+        self._drop_buffers()
         if not lingers:
             armed.pop(self._id, None)
 
