@@ -61,6 +61,15 @@ def base() -> Iterator[ev.EventBase]:
         yield base
 
 
+@pytest.fixture(params=ev.supported_methods())
+def any_base(request: Any) -> Iterator[ev.EventBase]:
+    """A base on each back end."""
+    avoid = [name for name in ev.supported_methods() if name != request.param]
+    with ev.EventBase(ev.EventConfig(avoid=avoid)) as base:
+        assert base.method == request.param
+        yield base
+
+
 @pytest.fixture
 def rng() -> random.Random:
     """Random numbers; a failing test shows their seed. PYLIBEVENT_SEED repeats them."""
