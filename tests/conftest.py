@@ -12,7 +12,7 @@ import hypothesis
 import open_bugs
 import pytest
 import trustme
-from support import descriptors, left_over
+from support import descriptors, each_back_end, left_over
 
 import pylibevent as ev
 
@@ -61,12 +61,12 @@ def base() -> Iterator[ev.EventBase]:
         yield base
 
 
-@pytest.fixture(params=ev.supported_methods())
+@pytest.fixture(params=zip(ev.supported_methods(), each_back_end(), strict=True), ids=ev.supported_methods())
 def any_base(request: Any) -> Iterator[ev.EventBase]:
     """A base on each back end."""
-    avoid = [name for name in ev.supported_methods() if name != request.param]
-    with ev.EventBase(ev.EventConfig(avoid=avoid)) as base:
-        assert base.method == request.param
+    method, config = request.param
+    with ev.EventBase(config) as base:
+        assert base.method == method
         yield base
 
 
