@@ -8,6 +8,7 @@
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
  *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"
 
@@ -18,7 +19,7 @@
 int
 pev_bev_usable(const struct pev_bev *h)
 {
-	if (h->bev == NULL || h->lingering)
+	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
@@ -27,7 +28,7 @@ pev_bev_usable(const struct pev_bev *h)
 int
 pev_bev_usable_alone(const struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
 }
@@ -35,6 +36,7 @@ pev_bev_usable_alone(const struct pev_bev *h)
 int
 pev_bev_check(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	return pev_bev_usable(h);
 }
 
@@ -182,10 +184,6 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 	h->options = (unsigned char)options;
 	h->layer = layer;
 	h->open = layer == NULL;
-	if (options & BEV_OPT_THREADSAFE) {
-		bufferevent_incref(bev);
-		h->kept = bev;
-	}
 	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }
@@ -195,7 +193,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -218,7 +216,7 @@ let_loop_go(struct pev_bev *h)
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -244,7 +242,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 int
 pev_bev_disable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -261,7 +259,7 @@ pev_bev_disable(struct pev_bev *h, int events)
 int
 pev_bev_enabled(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
 }
@@ -288,7 +286,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -305,7 +303,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
@@ -320,6 +318,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
@@ -327,6 +326,7 @@ pev_bev_read(struct pev_bev *h, char *out, size_t n)
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
@@ -334,7 +334,7 @@ pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 long long
 pev_bev_input_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
 }
@@ -342,7 +342,7 @@ pev_bev_input_length(struct pev_bev *h)
 long long
 pev_bev_output_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
 }
@@ -353,7 +353,7 @@ pev_bev_output_length(struct pev_bev *h)
 int
 pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct timeval read_tv, write_tv;
 	int code = pev_bev_usable(h);
 	if (code < 0)
@@ -369,7 +369,7 @@ pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 int
 pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -382,7 +382,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 int
 pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -392,7 +392,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 int
 pev_bev_set_priority(struct pev_bev *h, int priority)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -404,7 +404,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 int
 pev_bev_get_priority(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_priority(h->bev);
 }
@@ -412,7 +412,7 @@ pev_bev_get_priority(struct pev_bev *h)
 int
 pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -423,7 +423,7 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 int
 pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -436,7 +436,7 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 int
 pev_bev_trigger_event(struct pev_bev *h, int what)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -450,7 +450,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 int
 pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -466,7 +466,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 long long
 pev_bev_get_max_single(struct pev_bev *h, int is_write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -476,7 +476,7 @@ pev_bev_get_max_single(struct pev_bev *h, int is_write)
 int
 pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

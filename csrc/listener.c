@@ -99,8 +99,7 @@ drop_listener(struct pev_source *source)
 void
 pev_listener_drop(struct pev_listener *h)
 {
-	if (!pev_source_bury(&h->source))
-		drop_listener(&h->source);
+	pev_source_discard(&h->source);
 }
 
 static int
@@ -112,6 +111,7 @@ listener_usable(const struct pev_listener *h)
 int
 pev_listener_check(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	return listener_usable(h);
 }
 
@@ -154,6 +154,7 @@ prepare(struct pev_loop *loop)
 struct pev_listener *
 pev_listener_bind(struct pev_loop *loop, const struct pev_address *address, int options, int backlog, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct sockaddr_storage ss;
 	socklen_t length;
 	struct pev_listener *h = prepare(loop);
@@ -175,6 +176,7 @@ pev_listener_bind(struct pev_loop *loop, const struct pev_address *address, int 
 struct pev_listener *
 pev_listener_new(struct pev_loop *loop, int fd, int options, int backlog, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_listener *h = prepare(loop);
 	int code;
 	if (h == NULL)
@@ -192,6 +194,7 @@ pev_listener_new(struct pev_loop *loop, int fd, int options, int backlog, uint64
 int
 pev_listener_close(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code == -PEV_ECLOSED)
 		return 0;
@@ -204,6 +207,7 @@ pev_listener_close(struct pev_listener *h)
 int
 pev_listener_enable(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -217,6 +221,7 @@ pev_listener_enable(struct pev_listener *h)
 int
 pev_listener_disable(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -228,6 +233,7 @@ pev_listener_disable(struct pev_listener *h)
 int
 pev_listener_enabled(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	return code < 0 ? code : h->enabled;
 }
@@ -235,6 +241,7 @@ pev_listener_enabled(struct pev_listener *h)
 int
 pev_listener_get_fd(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	return code < 0 ? code : h->fd;
 }
@@ -242,6 +249,7 @@ pev_listener_get_fd(struct pev_listener *h)
 int
 pev_listener_set_pause(struct pev_listener *h, double seconds)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -255,6 +263,7 @@ pev_listener_set_pause(struct pev_listener *h, double seconds)
 int
 pev_listener_next(struct pev_listener *h, struct pev_address *peer)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct accepted *accepted;
 	int code = listener_usable(h);
 	if (code < 0)
@@ -277,10 +286,11 @@ pev_listener_next(struct pev_listener *h, struct pev_address *peer)
 int
 pev_listener_renote(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
-	if (h->n_taken < h->n_accepted)
+	if (h->enabled && h->n_taken < h->n_accepted)
 		pev_note(&h->source, PEV_NOTE_ACCEPTED, h->priority);
 	return 0;
 }

@@ -25,6 +25,7 @@ ErrorCallback: TypeAlias = "Callable[[Listener, OSError], object]"
 
 _ACCEPTED, _FAILED = lib.PEV_NOTE_ACCEPTED, lib.PEV_NOTE_ACCEPT_FAILED
 _DEFAULT_BACKLOG = 128
+_MOST_PAUSE = 1e6
 _MOST_BACKLOG = 2**31 - 1
 
 
@@ -247,11 +248,15 @@ class Listener(Handle):
     def set_callback(self, callback: AcceptCallback | None) -> None:
         """Set what is called with each connection, as for bind() (``evconnlistener_set_cb``). None stops accepting."""
         check_callable(callback, "callback")
-        self._callback = callback
-        if callback is None:
-            self.disable()
-        else:
-            self.enable()
+        before, self._callback = self._callback, callback
+        try:
+            if callback is None:
+                self.disable()
+            else:
+                self.enable()
+        except BaseException:
+            self._callback = before
+            raise
 
     def set_error_callback(self, error: ErrorCallback | None) -> None:
         """Set what is called when accepting fails, as for bind() (``evconnlistener_set_error_cb``)."""
@@ -265,7 +270,7 @@ class Listener(Handle):
 
     @pause.setter
     def pause(self, seconds: float) -> None:
-        seconds = check_seconds(seconds, "pause", positive=True)
+        seconds = check_seconds(seconds, "pause", positive=True, most=_MOST_PAUSE)
         check(lib.pev_listener_set_pause(self._h, seconds), self)
         self._pause = seconds
 
@@ -309,7 +314,7 @@ class Listener(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_listener_check(self._h)
         if code < 0:
             state = "closed" if code == -lib.PEV_ECLOSED else "not usable here"
@@ -325,6 +330,7 @@ class Listener(Handle):
                 if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
+                del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_listener_drop(handle)
 
 

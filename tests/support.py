@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +22,11 @@ GIVE_UP = 20.0
 """Seconds after which a test that waits for something has failed."""
 TICK = 0.01
 """Seconds by which a timer may be early: libevent reads a clock that goes on by ticks of up to 10 ms."""
+
+
+def named(value: object) -> str:
+    """A test's name for a value: the same in each process that collects it."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def descriptors() -> dict[int, str]:

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..flags import EOLStyle
 from .loans import Peek, Reservation
-from .news import BufferCallback, BufferChange, ChangeCallback, lent, settle, watched
+from .news import BufferCallback, BufferChange, ChangeCallback, has_news, lent, settle, settle_quietly, watched
 from .segment import FileSegment
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Buffer(Handle):
         return self
 
     def _settle(self) -> None:
-        if watched or lent:
+        if has_news():
             settle()
 
     # ------------------------------------------------------------ adding
@@ -558,7 +558,7 @@ class Buffer(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         n = lib.pev_buffer_length(self._h)
         state = f"{n} bytes" if n >= 0 else "closed" if n == -lib.PEV_ECLOSED else "not usable here"
         owner = f", of {type(self._owner).__name__}" if self._owner is not None else ""
@@ -571,6 +571,7 @@ class Buffer(Handle):
             handle = object.__getattribute__(self, "_h")
             watched.pop(self._id, None)
             lib.pev_buffer_drop(handle)
+            settle_quietly()
 
 
 def _handle_of(buffer: object, name: str) -> Any:

@@ -58,11 +58,12 @@ class BufferCallback(NoCopy):
 watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
 lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
 _released: collections.deque[Callable[[], object] | None] = collections.deque()  # whom to tell that C let go
+_unraised: list[Exception] = []  # what callbacks raised where nobody could be told
 
 
 def has_news() -> bool:
     """Whether there may be something for settle() to do."""
-    return bool(watched or lent or _released)
+    return bool(watched or lent or _released or _unraised)
 
 
 def settle() -> bool:
@@ -75,14 +76,26 @@ def settle() -> bool:
         BaseException: What a callback raised; an ExceptionGroup of what several did.
     """
     errors: list[Exception] = []
-    found = bool(lent or _released) and _take_back(errors)
-    if watched:
-        found = _deliver_changes(errors) or found
+    try:
+        found = bool(lent or _released) and _take_back(errors)
+        if watched:
+            found = _deliver_changes(errors) or found
+    except BaseException:
+        _unraised.extend(errors)
+        raise
+    if _unraised:
+        errors[:0], _unraised[:] = _unraised, []
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise ExceptionGroup("callbacks of buffers", errors)
     return found
+
+
+def settle_quietly() -> None:
+    """Drop what C has let go of, where an object is collected: what callbacks raise, the next settle() does."""
+    if lent:
+        _take_back(_unraised)
 
 
 def _take_back(errors: list[Exception]) -> bool:

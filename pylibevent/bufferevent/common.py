@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.news import has_news, settle
+from ..buffer.news import has_news, settle, settle_quietly
 from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
 from ..flags import EventFlag, FlushMode, Option, What
 
@@ -494,14 +494,18 @@ class BufferEvent(Handle):
         """
         if self._closed:
             return
-        lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        armed = self._base._armed
+        armed[self._id] = self._ready  # another thread's loop may say that it is gone before this call returns
+        try:
+            lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        except BaseException:
+            self._hold()
+            raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
         self._input = self._output = None
-        if lingers:
-            self._base._armed[self._id] = self._ready
-        else:
-            self._base._armed.pop(self._id, None)
+        if not lingers:
+            armed.pop(self._id, None)
 
     def abort(self) -> None:
         """Close it at once and drop what is left to send."""
@@ -534,7 +538,7 @@ class BufferEvent(Handle):
     def _going(self) -> str:
         return "connecting" if lib.pev_bev_connecting(self._h) else "open"
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         state = self._state()
         if lib.pev_bev_check(self._h) < 0:
             return f"<{type(self).__name__} {state}>"
@@ -553,7 +557,9 @@ class BufferEvent(Handle):
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
+                del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_bev_drop(handle)
+                settle_quietly()
 
 
 def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:

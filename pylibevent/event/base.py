@@ -171,9 +171,8 @@ class EventBase(Handle):
         while True:
             if self._left and self._due is None:
                 self._due, self._left = iter(self._left), []
-            if self._due is not None:
+            if self._due is not None and self._call_due():
                 called = True
-                self._call_due()
             if soon and not self._turn & _AT_ONCE:
                 called = True
                 self._call_soon()
@@ -192,7 +191,7 @@ class EventBase(Handle):
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
+                if once and (called or not found & lib.PEV_PASS_INTERRUPTED):  # a wake-up that was left over is no event
                     return False
 
     def _pass(self, flags: int) -> int:
@@ -222,10 +221,11 @@ class EventBase(Handle):
             self._raised(error)
             return True
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> bool:
+        """Call what is due, until there is a reason to turn. Returns whether anything was."""
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
-            self._call_due_carefully()
-            return
+            return self._call_due_carefully()
+        number = 0
         armed = self._armed.get
         due = self._due
         assert due is not None
@@ -234,14 +234,16 @@ class EventBase(Handle):
             if ready is not None:
                 ready(what, detail)
                 if self._turn & _AT_ONCE:
-                    return
+                    return True
         self._due = None
+        return number != 0
 
-    def _call_due_carefully(self) -> None:
+    def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
         due = self._due
         assert due is not None
         self._limits.start()
+        number = 0
         for number, what, detail in due:
             ready = self._armed.get(number)
             if ready is None:
@@ -256,8 +258,9 @@ class EventBase(Handle):
             if self._limits.reached(current):
                 self._turn |= _CONTINUE
             if self._turn & _AT_ONCE:
-                return
+                return True
         self._due = None
+        return number != 0
 
     def _call_soon(self) -> None:
         """What is queued now; what these callbacks queue waits for the next round."""
@@ -641,6 +644,8 @@ class EventBase(Handle):
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
+        if has_news():
+            settle()
 
     @property
     def closed(self) -> bool:
@@ -653,7 +658,7 @@ class EventBase(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_loop_check(self._h)
         if code < 0:
             return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
@@ -672,6 +677,7 @@ class EventBase(Handle):
         finally:  # the warning may be an error
             if lib.pev_loop_check(handle) == 0:
                 self.close()
+            del self._h  # whoever the warning gave it to has an object without a handle
             lib.pev_loop_free(handle)
 
 
