@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import open_bugs
 import pytest
 import trustme
 from support import descriptors, each_back_end, left_over
@@ -21,16 +20,6 @@ hypothesis.settings.load_profile("default")
 
 
 _failed = pytest.StashKey[bool]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of known bugs are expected to fail, until the bug is mended."""
-    for item in items:
-        name = item.nodeid.removeprefix("tests/")
-        for known, run in ((open_bugs.RUN, True), (open_bugs.DON_T_RUN, False)):
-            for beginning, reason in known.items():
-                if name.startswith(beginning):
-                    item.add_marker(pytest.mark.xfail(reason=reason, run=run, strict=False))
 
 
 @pytest.hookimpl(wrapper=True)

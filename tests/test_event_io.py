@@ -235,19 +235,6 @@ def test_activated_twice(base: ev.EventBase) -> None:
     assert called == [READ | WRITE]
 
 
-def test_a_closed_descriptor_under_poll() -> None:
-    """regress.c main/event_closed_fd_poll: the event is called, and nothing spins."""
-    with ev.EventBase(ev.EventConfig(avoid=["epoll", "select"])) as base:
-        one, other = socket.socketpair()
-        called: list[ev.EventFlag] = []
-        event = base.event(one.fileno(), READ, lambda event, what: called.append(what))
-        event.add(1)
-        one.close()
-        other.close()
-        base.loop(ev.LoopFlag.ONCE)
-        assert len(called) == 1
-        event.close()
-
 
 def test_a_duplicate(base: ev.EventBase, pair: Pair) -> None:
     """regress.c main/dup_fd: a reader on a descriptor and one on its duplicate; the first is deleted, the second stays."""

@@ -50,6 +50,9 @@ CLOSE_TIMEOUT = 5.0
 
 _READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
 _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
+# Plain ints: operators of flags are functions of Python's, with signals looked at inside.
+_CONNECTED, _EOF = int(What.CONNECTED), int(What.EOF)
+_TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
@@ -266,11 +269,10 @@ class BufferEvent(Handle):
             self._call_read()
             return
         left = what
-        connected = What.CONNECTED << _EVENTS
         try:
-            if left & connected:
-                left &= ~connected
-                self._call_event(What.CONNECTED)
+            if left & _CONNECTED << _EVENTS:
+                left &= ~(_CONNECTED << _EVENTS)
+                self._call_event(_CONNECTED)
             if left & _READ and not self._closed:
                 left &= ~_READ
                 self._call_read()
@@ -297,8 +299,8 @@ class BufferEvent(Handle):
             self._on_event(self, What(what))
 
     def _ended(self, events: int, detail: int) -> None:
-        after_eof, self._eof = self._eof, self._eof or bool(events & What.EOF)
-        if events & (What.ERROR | What.TIMEOUT):
+        after_eof, self._eof = self._eof, self._eof or bool(events & _EOF)
+        if events & _TROUBLE:
             self._error = self._explain(events, detail)
         if after_eof and self._on_write is None:
             return  # one end is enough for those who don't wait for their output
@@ -306,7 +308,7 @@ class BufferEvent(Handle):
 
     def _explain(self, events: int, detail: int) -> BaseException:
         """The exception for an ERROR or a TIMEOUT."""
-        if events & What.TIMEOUT:
+        if events & _TIMEOUT:
             doing = "reading" if events & What.READING else "writing" if events & What.WRITING else "the handshake"
             return TimeoutError(errno.ETIMEDOUT, f"{doing} timed out")
         if detail > 0:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 _CONNECT_FAILED, _EVENTS = lib.PEV_NOTE_CONNECT_FAILED, lib.PEV_NOTE_EVENTS
+_CONNECTED = int(What.CONNECTED) << _EVENTS
 _FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
@@ -197,7 +198,7 @@ class SocketBufferEvent(BufferEvent):
             self._try_next(BufferEvent._explain(self, events, detail), events, detail)
             return
         super()._ready(what, detail)
-        if not self._closed and what >> _EVENTS & What.CONNECTED:
+        if what & _CONNECTED and not self._closed:
             self._addresses.clear()
             self._hold()
 

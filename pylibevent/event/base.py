@@ -240,17 +240,17 @@ class EventBase(Handle):
                         return True
                 called, number = True, 0  # what is called can't be lost any more
         except BaseException as error:
-            self._put_back(error, number, what, detail)
+            if number and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, what, detail))  # first of all: the next interrupt may come at once
+                self._keep_or_drop(error)
             raise
         self._due = None
         return called
 
-    def _put_back(self, error: BaseException, number: int, what: int, detail: int) -> None:
-        """A signal's handler raised: an entry whose callback had not begun comes again."""
-        if not isinstance(error, Exception) or in_main_thread():
-            here = bool(self._left) and self._left[-1][0] == number
-            if number and not here and came_before(error):
-                self._left.append((number, what, detail))
+    def _keep_or_drop(self, error: BaseException) -> None:
+        """What is left last comes again if its callback had not begun when a signal's handler raised this."""
+        if not came_before(error):
+            self._left.pop()
 
     def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
@@ -267,7 +267,9 @@ class EventBase(Handle):
             try:
                 ready(what, detail)
             except BaseException as error:
-                self._put_back(error, number, what, detail)
+                if not (self._left and self._left[-1][0] == number):
+                    self._left.append((number, what, detail))
+                    self._keep_or_drop(error)
                 self._raised(error)
             finally:
                 current, self._current = self._current, None

@@ -27,6 +27,7 @@ _IO = EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED
 _KINDS = _IO | EventFlag.SIGNAL | EventFlag.TIMEOUT
 _ALLOWED = _KINDS | EventFlag.PERSIST | EventFlag.ET
 _MOST_SIGNAL = 64
+_SIGNAL = int(EventFlag.SIGNAL)
 
 
 class CommonTimeout:
@@ -63,7 +64,20 @@ class Event(Handle):
         ClosedError: The base is closed.
     """
 
-    __slots__ = ("_base", "_called", "_callback", "_cut", "_flags", "_id", "_number", "_owner", "_persist", "_readded", "_seconds")
+    __slots__ = (
+        "_added",
+        "_base",
+        "_callback",
+        "_called",
+        "_cut",
+        "_flags",
+        "_id",
+        "_number",
+        "_owner",
+        "_persist",
+        "_readded",
+        "_seconds",
+    )
 
     def __init__(
         self, base: EventBase, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
@@ -82,7 +96,7 @@ class Event(Handle):
         self._flags = bits
         self._callback = callback
         self._persist = bool(bits & EventFlag.PERSIST)
-        self._cut = self._readded = self._called = -1
+        self._cut = self._readded = self._added = self._called = -1
         self._seconds: float | None = None
         self._id = next_id()
         self._h = check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base)
@@ -114,7 +128,7 @@ class Event(Handle):
             if not was_armed:
                 armed.pop(self._id, None)
             raise
-        self._readded = self._base._serial
+        self._readded = self._added = self._base._serial
 
     def _add(self, timeout: float | CommonTimeout | None) -> None:
         if timeout is None:
@@ -222,10 +236,13 @@ class Event(Handle):
         if self._cut == serial:
             return  # deleted by an earlier callback
         self._called = serial
-        if not self._persist and self._readded != serial:
-            base._armed.pop(self._id, None)
+        if not self._persist:
+            if self._added == serial:
+                lib.pev_event_delete(self._h)  # as in C: added again while it was due, it is deleted before its call
+            if self._readded != serial or self._added == serial:
+                base._armed.pop(self._id, None)
         base._running = self
-        if self._flags & EventFlag.SIGNAL and count > 1:
+        if count > 1 and self._flags & _SIGNAL:
             self._call_often(what, count)
         else:
             self._callback(self, _FLAGS[what])

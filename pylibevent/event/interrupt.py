@@ -43,11 +43,9 @@ class Interrupt:
         """Have both ends; False when there are no descriptors left."""
         if self._write < 0:
             try:  # bare descriptors: an interpreter that exits says nothing about them
-                self._read, self._write = os.pipe()
+                self._read, self._write = _pipe()
             except OSError:
                 return False
-            os.set_blocking(self._read, False)
-            os.set_blocking(self._write, False)
         return True
 
     def close(self) -> None:
@@ -100,6 +98,16 @@ class Interrupt:
 def in_main_thread() -> bool:
     """Whether this thread is the one that runs Python's signal handlers."""
     return threading.current_thread() is threading.main_thread()
+
+
+def _pipe() -> tuple[int, int]:
+    """Two ends that don't block, from the first moment: an interrupt may come at any."""
+    if hasattr(os, "pipe2"):
+        return os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
 
 
 def came_before(error: BaseException) -> bool:
