@@ -51,7 +51,7 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 static int
 exported(const struct pev_buffer *h)
 {
-	return h->owner ? h->owner->exports : h->exports;
+	return h->owner ? pev_bev_peeked(h->owner) : h->exports;
 }
 
 /* What a locked buffer allows now. */
@@ -62,7 +62,9 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_ECLOSED;
 	if (needs && exported(h))
 		return -PEV_EPEEKED;
-	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
+	if (frozen_for(h, needs))
+		return -PEV_EFROZEN;
+	return (needs & PEV_ADD) && h->owner != NULL && h->owner->cut ? -EPIPE : 0;
 }
 
 int

@@ -44,6 +44,23 @@ pev_bev_has_output(const struct pev_bev *h)
 	return evbuffer_get_length(bufferevent_get_output(h->bev)) > 0;
 }
 
+/* Whether memory may be shown that moves when bytes come or go here. */
+int
+pev_bev_peeked(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->exports || (h->layer != NULL && h->layer->peeked != NULL && h->layer->peeked(h)))
+			return 1;
+	return 0;
+}
+
+/* Switches and marks of those without a descriptor may let bytes through inside the very call. */
+static int
+moves_at_once(const struct pev_bev *h)
+{
+	return h->layer != NULL;
+}
+
 int
 pev_bev_is_socket(const struct pev_bev *h)
 {
@@ -222,6 +239,8 @@ pev_bev_enable(struct pev_bev *h, int events)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (moves_at_once(h) && pev_bev_peeked(h))
+		return -PEV_EPEEKED;
 	if ((events & EV_READ) && h->paused) {
 		events &= ~EV_READ;
 		if (!at_high_mark(h))
@@ -292,9 +311,9 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
-	if (h->exports)
+	if (pev_bev_peeked(h))
 		return -PEV_EPEEKED;
-	if (h->ended & BEV_EVENT_ERROR)
+	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
 	if (n && bufferevent_write(h->bev, data, n) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
@@ -310,7 +329,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
-	if (h->ended & BEV_EVENT_ERROR)
+	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
 	code = pev_buffer_add_buffer(&output, from);
 	let_loop_go(h);
@@ -373,6 +392,8 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (moves_at_once(h) && pev_bev_peeked(h))
+		return -PEV_EPEEKED;
 	bufferevent_setwatermark(h->bev, (short)events, low, high);
 	if (h->paused && !at_high_mark(h))
 		resume_reading(h);
@@ -416,6 +437,10 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (pev_bev_peeked(h))
+		return -PEV_EPEEKED;
+	if (h->layer != NULL && h->layer->flush != NULL)
+		return h->layer->flush(h, iotype, mode);
 	r = bufferevent_flush(h->bev, (short)iotype, (enum bufferevent_flush_mode)mode);
 	return r < 0 ? -PEV_EFAILED : r > 0;
 }

@@ -187,7 +187,7 @@ pev_bev_close(struct pev_bev *h, double seconds)
 		return code;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
-	if (h->exports)
+	if (h->exports || (h->layer != NULL && pev_bev_peeked(h)))
 		return -PEV_EPEEKED;
 	if (h->lingering && seconds > 0)
 		return 1;

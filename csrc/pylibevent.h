@@ -83,6 +83,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "pair.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -250,6 +251,7 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char cut;        /* nobody is there any more who could get what is written */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -285,6 +287,10 @@ struct pev_layer {
 	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
+	/* Moves what it can, regardless of marks: 1 when anything was moved. */
+	int (*flush)(struct pev_bev *h, int iotype, int mode);
+	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
+	int (*peeked)(const struct pev_bev *h);
 };
 
 int pev_bev_usable(const struct pev_bev *h);
@@ -302,6 +308,11 @@ void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
+int pev_bev_peeked(const struct pev_bev *h);
+
+/* ---- idle.c ---- */
+
+void pev_time_output(struct pev_bev *h, const struct evbuffer_cb_info *info);
 
 /* ---- tls.c ---- */
 
