@@ -35,6 +35,12 @@ static int
 find_buffer(struct pev_buffer *h, struct evbuffer **out)
 {
 	int code;
+	if (h->for_filters) {
+		*out = h->own;
+		if (h->own == NULL)
+			return -PEV_ECLOSED;
+		return pthread_equal(h->lent_to, pthread_self()) ? 0 : -PEV_ETHREAD;
+	}
 	if (h->own != NULL) {
 		*out = h->own;
 		return h->closed ? -PEV_ECLOSED : 0;
@@ -51,6 +57,8 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 static int
 exported(const struct pev_buffer *h)
 {
+	if (h->for_filters)
+		return pev_lent_peeked(h);
 	return h->owner ? pev_bev_peeked(h->owner) : h->exports;
 }
 
@@ -143,6 +151,8 @@ pev_buffer_close(struct pev_buffer *h)
 {
 	struct evbuffer *buf;
 	int code;
+	if (h->for_filters)
+		return -PEV_EKIND;
 	if (h->own == NULL)
 		return h->owner ? -PEV_EKIND : 0; /* the bufferevent's own */
 	if (h->closed)
@@ -165,6 +175,11 @@ pev_buffer_close(struct pev_buffer *h)
 void
 pev_buffer_drop(struct pev_buffer *h)
 {
+	if (h->for_filters) {
+		pev_lent_dropped(h);
+		pev_delete(h);
+		return;
+	}
 	if (h->owner != NULL) {
 		pev_buffer_watch(h, 0);
 		h->owner->views[h->is_output] = NULL;
@@ -403,7 +418,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source, *fresh;
 	int code, r;
-	if (from->owner != NULL)
+	if (from->owner != NULL || from->for_filters)
 		return -PEV_EKIND;
 	code = enter_both(h, PEV_ADD, &buf, from, PEV_LOOK, &source);
 	if (code < 0)
@@ -544,7 +559,7 @@ static int
 freeze_end_ok(const struct pev_buffer *h, int at_start)
 {
 	/* libevent needs the other end of a bufferevent's buffers for itself */
-	return h->owner == NULL || (h->is_output ? !at_start : at_start);
+	return !h->for_filters && (h->owner == NULL || (h->is_output ? !at_start : at_start));
 }
 
 int

@@ -107,15 +107,10 @@ pev_pair_new(struct pev_loop *loop, int options, uint64_t id, uint64_t partner_i
 static short
 on_pair_event(struct pev_bev *h, short what, int error)
 {
+	PEV_UNUSED(error);
 	if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING) && (h->ended & BEV_EVENT_EOF))
 		what &= ~(BEV_EVENT_TIMEOUT | BEV_EVENT_READING);
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING)) == BEV_EVENT_EOF) {
-		/* The partner reads no more, but may write. */
-		h->source.detail = error;
-		pev_note(&h->source, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS, pev_default_priority(h->source.loop));
-		return 0;
-	}
-	if (what & BEV_EVENT_EOF)
+	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
 		bufferevent_disable(h->bev, EV_READ);
 	return what;
 }
