@@ -411,7 +411,7 @@ on_filter_event(struct pev_bev *h, short what, int error)
 	PEV_UNUSED(error);
 	if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING) && (h->ended & BEV_EVENT_EOF))
 		return 0;
-	if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_WRITING) && !pev_bev_has_output(h)) {
+	if ((what & ~BEV_EVENT_READING) == (BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING) && !pev_bev_has_output(h)) {
 		bufferevent_enable(h->bev, EV_WRITE);
 		stop_idle_clock(filter_of(h));
 		what &= ~BEV_EVENT_WRITING;
