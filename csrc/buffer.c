@@ -44,6 +44,12 @@ static int
 find_buffer(struct pev_buffer *h, struct evbuffer **out)
 {
 	int code;
+	if (h->for_filters) {
+		*out = h->own;
+		if (h->own == NULL)
+			return -PEV_ECLOSED;
+		return pthread_equal(h->lent_to, pthread_self()) ? 0 : -PEV_ETHREAD;
+	}
 	if (h->own != NULL) {
 		*out = h->own;
 		return h->closed ? -PEV_ECLOSED : survived_fork(h);
@@ -60,7 +66,7 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 static int
 exported(const struct pev_buffer *h)
 {
-	return h->owner ? h->owner->exports : h->exports;
+	return h->owner ? pev_bev_peeked(h->owner) : h->exports;
 }
 
 /* What a locked buffer allows now. */
@@ -71,7 +77,9 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_ECLOSED;
 	if (needs && exported(h))
 		return -PEV_EPEEKED;
-	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
+	if (frozen_for(h, needs))
+		return -PEV_EFROZEN;
+	return (needs & PEV_ADD) && h->owner != NULL && h->owner->cut ? -EPIPE : 0;
 }
 
 int
@@ -161,6 +169,8 @@ pev_buffer_close(struct pev_buffer *h)
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code;
+	if (h->for_filters)
+		return -PEV_EKIND;
 	if (h->own == NULL)
 		return h->owner ? -PEV_EKIND : 0; /* the bufferevent's own */
 	if (h->closed)
@@ -207,6 +217,11 @@ leave_owner(struct pev_buffer *h)
 void
 pev_buffer_drop(struct pev_buffer *h)
 {
+	if (h->for_filters) {
+		pev_lent_dropped(h);
+		pev_delete(h);
+		return;
+	}
 	pev_forget_changes(h);
 	if (h->owner != NULL && !leave_owner(h))
 		return;
@@ -471,7 +486,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source, *fresh;
 	int code, r;
-	if (from->owner != NULL)
+	if (from->owner != NULL || from->for_filters)
 		return -PEV_EKIND;
 	code = enter_both(h, PEV_ADD, &buf, from, PEV_LOOK, &source);
 	if (code < 0)
@@ -619,7 +634,7 @@ static int
 freeze_end_ok(const struct pev_buffer *h, int at_start)
 {
 	/* libevent needs the other end of a bufferevent's buffers for itself */
-	return h->owner == NULL || (h->is_output ? !at_start : at_start);
+	return !h->for_filters && (h->owner == NULL || (h->is_output ? !at_start : at_start));
 }
 
 int

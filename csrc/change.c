@@ -64,7 +64,7 @@ pev_buffer_watch(struct pev_buffer *h, int on)
 {
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
-	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
+	int code = h->for_filters ? -PEV_EKIND : pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (on && h->callback == NULL) {

@@ -281,7 +281,7 @@ close_loop(struct pev_loop *loop)
 
 	if (base == NULL)
 		return 0;
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -321,7 +321,7 @@ pev_loop_close(struct pev_loop *loop)
 		return 0;
 	if (!pev_is_alone(loop))
 		return -PEV_ETHREAD;
-	if (loop->in_pass) /* and whoever is inside may wait for what this thread holds */
+	if (loop->in_pass || loop->calling) /* and whoever is inside may wait for what this thread holds */
 		return -PEV_EINPASS;
 	excluded = pev_exclude(loop);
 	code = close_loop(loop);
@@ -366,7 +366,7 @@ pev_loop_may_enter(struct pev_loop *loop)
 		return code;
 	if (loop->running)
 		return pthread_equal(loop->thread, pthread_self()) ? -PEV_ERUNNING : -PEV_ETHREAD;
-	return loop->in_pass ? -PEV_EINPASS : 0;
+	return loop->in_pass || loop->calling ? -PEV_EINPASS : 0;
 }
 
 int
@@ -444,7 +444,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -535,7 +535,7 @@ pev_loop_reinit(struct pev_loop *loop)
 		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */
 		return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
 	}
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (!descriptors_left(BASE_DESCRIPTORS))
 		return -PEV_EFDS;
