@@ -110,6 +110,8 @@ class _Decoder:
                 self._give(part)
             if not self._missing:
                 self._then(self._header)
+                if self._pending and self.whole:
+                    break  # what follows may be garbage, and this is not
         out = bytes(self._pending[:most])
         del self._pending[:most]
         return out, taken, bool(self._pending)
