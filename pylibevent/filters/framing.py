@@ -195,6 +195,8 @@ class LengthPrefix:
         Raises:
             FilterError: It is longer than max_length.
         """
+        if not isinstance(buffer, Buffer):
+            raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
         total = self._total(buffer.copyout(self.size))
         if total is None or total > len(buffer):
             return None
