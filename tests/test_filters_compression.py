@@ -533,3 +533,21 @@ def test_feeding_it_what_it_cannot_take(kind: Format) -> None:
         with pytest.raises(Exception, match="closed"):
             filter.feed(closed, Buffer(), None, NORMAL)
         assert filter.error is None
+
+
+# ---------------------------------------------------------------- upstream's
+
+
+def test_the_values_of_upstream() -> None:
+    """regress_zlib.c bufferevent/bufferevent_zlib, its filters alone: 8333 bytes in two pieces, then the end."""
+    data = bytes(i % 256 for i in range(8333))
+    incoming, outgoing = zlib_filter()
+    source, wire, got = Buffer(), Buffer(), Buffer()
+    for piece in (data[:1800], data[1800:]):
+        source.write(piece)
+        assert pump(outgoing, source, wire) is OK
+    assert pump(outgoing, source, wire, mode=FINISHED) is OK
+    assert zlib.decompress(bytes(wire)) == data
+    while wire:
+        assert pump(incoming, wire, got) is OK
+    assert bytes(got) == data
