@@ -89,6 +89,27 @@ def test_any_lines_split_anywhere_below_any_mark(style: EOLStyle, data: bytes, c
     assert got == data
 
 
+@pytest.mark.parametrize("mark", [None, 70_000])
+def test_many_lines_and_messages_of_all_sizes(mark: int | None, rng: random.Random) -> None:
+    format = LengthPrefix()
+    parts = [rng.randbytes(rng.choice([0, 1, 100, 3000, 60_000])).replace(b"\n", b"") for _ in range(300)]
+    for (incoming, _), pack, take in (
+        (line_filter(), lambda part: part + b"\n", lambda buffer: buffer.readline(EOLStyle.LF)),
+        (length_prefix_filter(format), format.pack, format.read),
+    ):
+        source, got, taken = Buffer(), Buffer(), []
+        data = memoryview(b"".join(map(pack, parts)))
+        while data or source:
+            n = rng.choice([1, 5000, 300_000])
+            source.write(data[:n])
+            data = data[n:]
+            assert pump(incoming, source, got, mark) is not ERROR, incoming.error
+            while (part := take(got)) is not None:
+                taken.append(part)
+            assert not got
+        assert taken == parts
+
+
 def test_an_end_split_between_two_arrivals() -> None:
     for style in (EOLStyle.CRLF, EOLStyle.CRLF_STRICT):
         incoming, _ = line_filter(style, max_length=3)
