@@ -318,8 +318,10 @@ def test_what_can_never_have_room_is_an_error(present: int) -> None:
 @pytest.mark.parametrize("limit", [0, -1])
 def test_without_room_nothing_passes(limit: int) -> None:
     for incoming, data in ((length_prefix_filter()[0], LengthPrefix().pack(b"abc")), (line_filter()[0], b"abc\n")):
-        source, got = Buffer(data), Buffer(b"full, and more than that")
-        assert step(incoming, source, got, limit, NORMAL) is NEED_MORE
+        for full in (b"", b"full, and more than that"):
+            source, got = Buffer(data), Buffer(full)
+            assert step(incoming, source, got, limit, NORMAL) is NEED_MORE
+            assert bytes(source) == data
         got.drain()
         assert step(incoming, source, got, None, NORMAL) is OK
         assert bytes(got) == data

@@ -40,13 +40,15 @@ class _Framing(Filter):
         self._store = Buffer()
 
     def _run(self, source: Buffer, destination: Buffer, room: int, mode: FlushMode) -> None:
+        if room <= 0:
+            return
         stored, available = len(self._store), len(source)
         most = room + len(destination)
         end = 0  # of the whole pieces that go on
         try:
             while end < available:
                 before = 0 if end else stored
-                if not before and (many := self._many(source.copyout(min(_STRETCH, max(room - end - stored, 0)), end))):
+                if not before and (many := self._many(source.copyout(min(_STRETCH, room - end - stored), end))):
                     end += many
                     continue
                 size, whole = self._measure(source, end, before)
