@@ -6,6 +6,7 @@ import gzip
 import random
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -96,21 +97,21 @@ def some_data(rng: random.Random, size: int) -> bytes:
 
 
 @every_format
-@pytest.mark.parametrize("size", [0, 1, 100, 8333, 1_000_000])
-def test_what_one_library_writes_the_other_reads(kind: Format, size: int, rng: random.Random) -> None:
-    data = some_data(rng, size)
-    incoming, outgoing = kind.filters()
-    assert kind.decompress(through(outgoing, data)) == data
-    assert through(incoming, kind.compress(data)) == data
+def test_what_one_library_writes_the_other_reads(kind: Format, rng: random.Random) -> None:
+    for size in (0, 1, 100, 8333, 1_000_000):
+        data = some_data(rng, size)
+        incoming, outgoing = kind.filters()
+        assert kind.decompress(through(outgoing, data)) == data
+        assert through(incoming, kind.compress(data)) == data
 
 
 @every_format
-@pytest.mark.parametrize("level", [1, 6, 9])
-def test_levels(kind: Format, level: int, rng: random.Random) -> None:
+def test_levels(kind: Format, rng: random.Random) -> None:
     data = some_data(rng, 100_000)
-    compressed = through(kind.filters(level)[1], data)
-    assert kind.decompress(compressed) == data
-    assert len(compressed) < len(data)
+    for level in (1, 6, 9):
+        compressed = through(kind.filters(level)[1], data)
+        assert kind.decompress(compressed) == data
+        assert len(compressed) < len(data)
 
 
 def test_level_0_only_wraps() -> None:
@@ -207,10 +208,10 @@ def test_a_zstd_stream_with_frames_to_be_skipped(rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"write_checksum": True}, {"write_content_size": False}, {"write_dict_id": False}])
-@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_791, 65_792, 300_000])
-def test_every_form_of_a_zstd_frame(options: dict[str, bool], size: int, rng: random.Random) -> None:
+def test_every_form_of_a_zstd_frame(options: dict[str, bool], rng: random.Random) -> None:
     """The header says the size of the content in 0, 1, 2, 4 or 8 bytes; blocks are raw, of one byte, or compressed."""
-    for data in (rng.randbytes(size), bytes(size), some_data(rng, size)):
+    sizes = (0, 1, 255, 256, 65_791, 65_792, 300_000)
+    for data in (make(size) for size in sizes for make in (rng.randbytes, bytes, partial(some_data, rng))):
         for level in (-5, 1, 19):
             compressed = zstandard.ZstdCompressor(level=level, **options).compress(data)
             assert through(zstd_filter()[0], compressed) == data
@@ -263,21 +264,19 @@ def test_every_damaged_byte_is_found_as_the_library_finds_it(kind: Format, rng: 
 
 @every_format
 @pytest.mark.parametrize("garbage", [b"x", b"\x1f", b"trailing garbage", b"\x28\xb5\x2f\xfe" * 1000])
-@pytest.mark.parametrize("limit", [None, 1, 10])
-def test_garbage_after_the_stream_is_an_error_and_what_came_before_is_given(
-    kind: Format, garbage: bytes, limit: int | None
-) -> None:
-    incoming, _ = kind.filters()
-    source, got = Buffer(kind.compress(b"some data") + garbage), Buffer()
-    results = []
-    while not results or results[-1] is OK:
-        results.append(step(incoming, source, got, limit, FINISHED))
-    assert results[-1] is ERROR
-    assert bytes(got) == b"some data"
-    assert step(incoming, source, got, None, NORMAL) is ERROR
-    source.drain()
-    assert step(incoming, source, got, None, FINISHED) is ERROR  # for ever
-    assert bytes(got) == b"some data"
+def test_garbage_after_the_stream_is_an_error_and_what_came_before_is_given(kind: Format, garbage: bytes) -> None:
+    for limit in (None, 1, 10):
+        incoming, _ = kind.filters()
+        source, got = Buffer(kind.compress(b"some data") + garbage), Buffer()
+        results = []
+        while not results or results[-1] is OK:
+            results.append(step(incoming, source, got, limit, FINISHED))
+        assert results[-1] is ERROR
+        assert bytes(got) == b"some data"
+        assert step(incoming, source, got, None, NORMAL) is ERROR
+        source.drain()
+        assert step(incoming, source, got, None, FINISHED) is ERROR  # for ever
+        assert bytes(got) == b"some data"
 
 
 def test_nothing_can_be_written_after_the_end_of_a_zlib_stream() -> None:
@@ -294,7 +293,7 @@ def test_nothing_can_be_written_after_the_end_of_a_zlib_stream() -> None:
 
 
 @every_format
-@pytest.mark.parametrize("high", [1, 7, 4096, 65536, 65537])
+@pytest.mark.parametrize("high", [1, 4096, 65537])
 def test_decompressing_below_a_mark_gives_all_as_it_is_drained(kind: Format, high: int, rng: random.Random) -> None:
     """With less and less room than a step makes, nothing is lost in the decoder, and the source isn't empty before the end."""
     data = some_data(rng, min(300_000, 3000 * high)) + bytes(min(100_000, 1000 * high))
@@ -310,7 +309,7 @@ def test_decompressing_below_a_mark_gives_all_as_it_is_drained(kind: Format, hig
 
 
 @every_format
-@pytest.mark.parametrize("high", [1, 7, 4096, 65536, 65537])
+@pytest.mark.parametrize("high", [1, 4096, 65537])
 def test_compressing_below_a_mark_gives_all_as_it_is_drained(kind: Format, high: int, rng: random.Random) -> None:
     data = some_data(rng, min(300_000, 3000 * high))
     _, outgoing = kind.filters()
@@ -340,16 +339,14 @@ def test_a_flush_that_has_no_room_is_carried_on(kind: Format, mode: FlushMode, r
 
 
 @every_format
-@pytest.mark.parametrize("limit", [0, -1, -100])
-def test_without_room_nothing_is_done(kind: Format, limit: int) -> None:
+def test_without_room_nothing_is_done(kind: Format) -> None:
     incoming, outgoing = kind.filters()
-    source, destination = Buffer(b"abc"), Buffer()
-    for mode in FlushMode:
-        assert step(outgoing, source, destination, limit, mode) is NEED_MORE
-    source = Buffer(kind.compress(b"abc"))
-    for mode in FlushMode:
-        assert step(incoming, source, destination, limit, mode) is NEED_MORE
-    assert kind.decompress(bytes(source)) == b"abc"
+    plain, compressed, destination = Buffer(b"abc"), Buffer(kind.compress(b"abc")), Buffer()
+    for limit in (0, -1, -100):
+        for mode in FlushMode:
+            assert step(outgoing, plain, destination, limit, mode) is NEED_MORE
+            assert step(incoming, compressed, destination, limit, mode) is NEED_MORE
+    assert kind.decompress(bytes(compressed)) == b"abc"
 
 
 @st.composite
@@ -485,7 +482,6 @@ print("bounded")
 # ---------------------------------------------------------------- arguments
 
 
-@pytest.mark.parametrize("make", [zlib_filter, gzip_filter, zstd_filter])
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
@@ -501,9 +497,10 @@ print("bounded")
         ({"max_size": 1.5}, TypeError, "max_size must be an int, not float"),
     ],
 )
-def test_arguments(make: Callable[..., object], arguments: dict[str, Any], error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=text):
-        make(**arguments)
+def test_arguments(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    for make in (zlib_filter, gzip_filter, zstd_filter):
+        with pytest.raises(error, match=text):
+            make(**arguments)
 
 
 def test_without_the_library_zstd_says_what_to_install() -> None:

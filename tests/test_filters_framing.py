@@ -198,17 +198,17 @@ def test_arguments_of_lines(arguments: dict[str, Any], error: type[Exception], t
 # ---------------------------------------------------------------- messages
 
 
-@pytest.mark.parametrize("size", range(1, 9))
 @pytest.mark.parametrize("byteorder", ["big", "little"])
-def test_messages_there_and_back(size: int, byteorder: Any, rng: random.Random) -> None:
-    format = LengthPrefix(size, byteorder)
-    messages = [rng.randbytes(rng.choice([0, 1, 100, 255])) for _ in range(20)]
-    incoming, outgoing = length_prefix_filter(format)
-    assert outgoing is None
-    got = Buffer(through(incoming, b"".join(map(format.pack, messages))))
-    assert [format.read(got) for _ in messages] == messages
-    assert format.read(got) is None
-    assert not got
+def test_messages_there_and_back(byteorder: Any, rng: random.Random) -> None:
+    for size in range(1, 9):
+        format = LengthPrefix(size, byteorder)
+        messages = [rng.randbytes(rng.choice([0, 1, 100, 255])) for _ in range(20)]
+        incoming, outgoing = length_prefix_filter(format)
+        assert outgoing is None
+        got = Buffer(through(incoming, b"".join(map(format.pack, messages))))
+        assert [format.read(got) for _ in messages] == messages
+        assert format.read(got) is None
+        assert not got
 
 
 def test_the_bytes_of_a_message() -> None:
@@ -282,17 +282,17 @@ def test_messages_wait_until_there_is_room_for_a_whole_one() -> None:
     incoming, _ = length_prefix_filter(format)
     message = format.pack(b"x" * 9)
     source, got = Buffer(message[:5]), Buffer(message)
-    assert pump(incoming, source, got, 10) is NEED_MORE
+    assert pump(incoming, source, got, 11) is NEED_MORE
     assert not source  # it isn't whole yet
     source.write(message[5:])
-    for size in range(10, 0, -1):
+    for size in range(10, 1, -1):
         assert len(got) == size
-        assert pump(incoming, source, got, 10) is NEED_MORE
+        assert pump(incoming, source, got, 11) is NEED_MORE
         assert source
         got.drain(1)
-    assert pump(incoming, source, got, 10) is OK
+    assert pump(incoming, source, got, 11) is OK
     assert not source
-    assert bytes(got) == message
+    assert bytes(got) == message[-1:] + message
 
 
 @pytest.mark.parametrize("present", [0, 5])
