@@ -5,7 +5,7 @@ from ._library import enable_debug_logging, libevent_version, openssl_version, s
 from ._version import __version__
 from .addresses import parse_address
 from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Reservation
-from .bufferevent import BufferEvent, SocketBufferEvent
+from .bufferevent import BufferEvent, FilterBufferEvent, PairBufferEvent, SocketBufferEvent
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
     ClosedError,
@@ -58,6 +58,7 @@ __all__ = [
     "ExpansionError",
     "Feature",
     "FileSegment",
+    "FilterBufferEvent",
     "FilterError",
     "FilterResult",
     "FlushMode",
@@ -66,6 +67,7 @@ __all__ = [
     "LoopFlag",
     "LoopStatistics",
     "Option",
+    "PairBufferEvent",
     "Peek",
     "Reservation",
     "SocketBufferEvent",

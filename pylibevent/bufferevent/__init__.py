@@ -1,6 +1,8 @@
 """event2/bufferevent.h: one file a kind, and the class that all share."""
 
 from .common import BufferEvent
+from .filter import FilterBufferEvent
+from .pair import PairBufferEvent
 from .socket import SocketBufferEvent
 
-__all__ = ["BufferEvent", "SocketBufferEvent"]
+__all__ = ["BufferEvent", "FilterBufferEvent", "PairBufferEvent", "SocketBufferEvent"]
