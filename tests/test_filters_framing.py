@@ -12,7 +12,7 @@ from filter_steps import pump, step, through
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pylibevent import Buffer, EOLStyle, FilterError, FilterResult, FlushMode
+from pylibevent import Buffer, BufferChange, EOLStyle, FilterError, FilterResult, FlushMode
 from pylibevent.filters import LengthPrefix, length_prefix_filter, line_filter
 
 NORMAL, FLUSH, FINISHED = FlushMode
@@ -108,6 +108,49 @@ def test_many_lines_and_messages_of_all_sizes(mark: int | None, rng: random.Rand
                 taken.append(part)
             assert not got
         assert taken == parts
+
+
+def test_a_source_that_fills_again_while_it_is_emptied(rng: random.Random) -> None:
+    """As the input of TLS does: what was not there before is looked at too."""
+    format = LengthPrefix()
+    parts = [rng.randbytes(rng.choice([0, 1, 100, 3000])).replace(b"\n", b"") for _ in range(300)]
+    for (incoming, _), pack in ((line_filter(), lambda part: part + b"\n"), (length_prefix_filter(format), format.pack)):
+        source, got = Buffer(), Buffer()
+        data = rest = memoryview(b"".join(map(pack, parts)))
+
+        def refill(buffer: Buffer, change: BufferChange) -> None:
+            nonlocal rest
+            if len(buffer) < 4000 and change.deleted:
+                n = rng.choice([1, 1000])
+                part, rest = rest[:n], rest[n:]
+                buffer.write(part)
+
+        callback = source.add_callback(refill)
+        out = b""
+        while rest or source:
+            n = rng.choice([1, 2000])
+            part, rest = rest[:n], rest[n:]
+            source.write(part)
+            assert incoming.feed(source, got, 6000, NORMAL) is not ERROR, incoming.error
+            assert len(got) <= 6000
+            out += got.read()
+        callback.remove()
+        assert out == data
+
+
+def test_an_end_that_finds_little_room() -> None:
+    for mode in (NORMAL, FINISHED):
+        for (incoming, _), data in (
+            (line_filter(allow_unterminated=True), b"one\ntwo\nthree"),
+            (length_prefix_filter(LengthPrefix(1)), b"\3one\3two"),
+        ):
+            source, got, out = Buffer(data), Buffer(), b""
+            for _ in range(3):
+                assert pump(incoming, source, got, 6, mode) is not ERROR
+                assert len(got) in (0, 4, 6)
+                out += got.read()
+            pump(incoming, source, got, 6, FINISHED)
+            assert (out + got.read()).rstrip(b"\n") == data
 
 
 def test_an_end_split_between_two_arrivals() -> None:

@@ -40,13 +40,19 @@ class _Framing(Filter):
         self._store = Buffer()
 
     def _run(self, source: Buffer, destination: Buffer, room: int, mode: FlushMode) -> None:
-        if room <= 0:
-            return
+        while room > 0 and source and (given := self._pass(source, destination, room)) is not None:
+            room -= given
+        if mode is FlushMode.FINISHED and self._store and not source:
+            self._finish(destination, room)
+
+    def _pass(self, source: Buffer, destination: Buffer, room: int) -> int | None:
+        """Pass on and store what is there now: it may be more after that. How many bytes went on, or None if one must wait."""
         stored, available = len(self._store), len(source)
         most = room + len(destination)
         end = 0  # of the whole pieces that go on
+        waits = False
         try:
-            while end < available:
+            while end < available and not waits:
                 before = 0 if end else stored
                 if not before and (many := self._many(source.copyout(min(_STRETCH, room - end - stored), end))):
                     end += many
@@ -56,18 +62,18 @@ class _Framing(Filter):
                     raise FilterError(f"what is to be passed on whole has {size} bytes or more, and the limit is {most}")
                 if not whole:
                     break
-                if size - before + end + stored > room:
-                    return
-                end += size - before
+                waits = size - before + end + stored > room
+                if not waits:
+                    end += size - before
         finally:
             if end:
                 destination.add_buffer(self._store)
                 source.remove_buffer(destination, end)
                 self._done = True
-        if mode is not FlushMode.FINISHED:
-            source.remove_buffer(self._store)
-        elif source or self._store:
-            self._finish(source, destination, room - end - stored if end else room)
+        if waits:
+            return None
+        source.remove_buffer(self._store, available - end)
+        return end + stored if end else 0
 
     def _many(self, data: bytes) -> int:
         """How many bytes of this, where a piece begins, are whole pieces that are in order: a fast look at small ones."""
@@ -77,8 +83,8 @@ class _Framing(Filter):
         """How many bytes the piece has, as far as one can tell, that begins in the store or there, and whether it is whole."""
         raise NotImplementedError
 
-    def _finish(self, source: Buffer, destination: Buffer, room: int) -> None:
-        """The end, and something is left."""
+    def _finish(self, destination: Buffer, room: int) -> None:
+        """The end, and something is left in the store."""
         raise NotImplementedError
 
 
@@ -116,8 +122,8 @@ class LineFilter(_Framing):
             raise FilterError(f"a line has more than {self._max_length} bytes")
         return size, whole
 
-    def _finish(self, source: Buffer, destination: Buffer, room: int) -> None:
-        size = len(self._store) + len(source)
+    def _finish(self, destination: Buffer, room: int) -> None:
+        size = len(self._store)
         if not self._allow_unterminated:
             raise FilterError(f"the last line is cut short: {size} bytes and no end")
         if size > self._max_length:
@@ -125,7 +131,6 @@ class LineFilter(_Framing):
         end = _END[self._style]
         if size + len(end) <= room:
             destination.add_buffer(self._store)
-            source.remove_buffer(destination)
             destination.write(end)
             self._done = True
 
@@ -260,8 +265,8 @@ class LengthPrefixFilter(_Framing):
         total = self._format._total(head + source.copyout(size - len(head), start))
         return (there, False) if total is None else (total, total <= there)
 
-    def _finish(self, source: Buffer, destination: Buffer, room: int) -> None:
-        raise FilterError(f"the last message is cut short: {len(self._store) + len(source)} bytes of it came")
+    def _finish(self, destination: Buffer, room: int) -> None:
+        raise FilterError(f"the last message is cut short: {len(self._store)} bytes of it came")
 
 
 def length_prefix_filter(format: LengthPrefix | None = None) -> tuple[LengthPrefixFilter, None]:
