@@ -64,22 +64,34 @@ class Receiver(Transfer):
 class Sender(Transfer):
     """Connects, and sends what stdin has: a piece whenever the last one has gone."""
 
+    ended = False
+
     def start(self, host: str, port: int) -> None:
         underlying = ev.SocketBufferEvent(self.base)
         underlying.connect((host, port))
-        bev = self.filtered(underlying)
-        bev.set_callbacks(write=self.on_write, event=self.on_event)
-        self.on_write(bev)
+        underlying.set_watermark(ev.EventFlag.WRITE, 0, 2 * PIECE)  # more than that isn't compressed ahead
+        self.bev = self.filtered(underlying)
+        self.bev.set_callbacks(write=self.on_write, event=self.on_event)
+
+    def on_event(self, bev: ev.BufferEvent, what: ev.What) -> None:
+        if what & ev.What.CONNECTED:
+            self.on_write(bev)
+        super().on_event(bev, what)
 
     def on_write(self, bev: ev.BufferEvent) -> None:
-        piece = sys.stdin.buffer.read(PIECE)
+        piece = b"" if self.ended else sys.stdin.buffer.read(PIECE)
         self.size += len(piece)
         if piece:
             bev.write(piece)
-        else:
+        elif not self.ended:
+            self.ended = True
             bev.flush(ev.EventFlag.WRITE, ev.FlushMode.FINISHED)
-            bev.close()  # when everything is sent
+
+    def on_wire(self, buffer: ev.Buffer, change: ev.BufferChange) -> None:
+        super().on_wire(buffer, change)
+        if self.ended and not buffer:  # all of it has gone
             self.problem = None
+            self.bev.close()
 
 
 def main() -> None:
@@ -91,8 +103,11 @@ def main() -> None:
     options = parser.parse_args()
     with ev.EventBase() as base:
         transfer = (Sender if options.what == "send" else Receiver)(base, options.format)
-        transfer.start(options.host, options.port)
         with contextlib.suppress(KeyboardInterrupt):
+            try:
+                transfer.start(options.host, options.port)
+            except (OSError, ValueError) as error:
+                raise SystemExit(f"{options.host}, port {options.port}: {error}") from None
             base.dispatch()
     sys.stdout.flush()
     print(f"{transfer.size} bytes, {transfer.wire} on the wire", file=sys.stderr)
