@@ -161,41 +161,49 @@ on_write(struct bufferevent *bev, void *arg)
 		note(h, PEV_NOTE_WRITE);
 }
 
-/* Rule 3: what is left of events that whoever has the callbacks shall hear of. */
-static short
-latch(struct pev_bev *h, short what)
+static void
+stop_after_error(struct pev_bev *h)
 {
-	if (h->ended & BEV_EVENT_ERROR)
-		return 0;
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) == (BEV_EVENT_EOF | BEV_EVENT_WRITING))
-		return what; /* a pair's: the other end reads no more, but may write */
-	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
-		return 0; /* told before */
-	h->ended |= what & ENDS;
-	if (what & BEV_EVENT_ERROR) {
-		h->paused = 0;
-		if (h->layer != NULL && h->layer->stop_reading != NULL)
-			h->layer->stop_reading(h);
-		else
-			bufferevent_disable(h->bev, EV_READ | EV_WRITE);
-	}
-	return what;
+	h->paused = 0;
+	if (h->layer != NULL && h->layer->stop_reading != NULL)
+		h->layer->stop_reading(h);
+	else
+		bufferevent_disable(h->bev, EV_READ | EV_WRITE);
 }
 
-/* The same, for one whose callbacks another has that stands on it. */
+/* Events of one whose callbacks another has that stands on it: what that shall hear of. Rule 3 is for the one on top. */
 short
 pev_bev_sift_events(struct pev_bev *h, short what, int error)
 {
 	if (h->layer != NULL && h->layer->on_event != NULL)
 		what = h->layer->on_event(h, what, error);
-	return what ? latch(h, what) : 0;
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) != (BEV_EVENT_EOF | BEV_EVENT_WRITING))
+		h->ended |= what & ENDS;
+	if (what & BEV_EVENT_ERROR)
+		stop_after_error(h);
+	return what;
+}
+
+/* Rule 3: whether these events are told. */
+static int
+latch(struct pev_bev *h, short what)
+{
+	if (h->ended & BEV_EVENT_ERROR)
+		return 0;
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) == (BEV_EVENT_EOF | BEV_EVENT_WRITING))
+		return 1; /* a pair's: the other end reads no more, but may write */
+	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
+		return 0; /* told before */
+	h->ended |= what & ENDS;
+	if (what & BEV_EVENT_ERROR)
+		stop_after_error(h);
+	return 1;
 }
 
 void
 pev_bev_note_events(struct pev_bev *h, short what, int error)
 {
-	what = latch(h, what);
-	if (what == 0)
+	if (!latch(h, what))
 		return;
 	h->source.detail = error;
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
