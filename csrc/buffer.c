@@ -57,8 +57,6 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 static int
 exported(const struct pev_buffer *h)
 {
-	if (h->for_filters)
-		return pev_lent_peeked(h);
 	return h->owner ? pev_bev_peeked(h->owner) : h->exports;
 }
 

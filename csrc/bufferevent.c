@@ -86,6 +86,8 @@ at_high_mark(const struct pev_bev *h)
 static void
 let_settle(struct pev_bev *h)
 {
+	if (h->over != NULL && h->over->bev != NULL && h->over->layer->on_change != NULL)
+		h->over->layer->on_change(h->over);
 	for (; h != NULL && h->bev != NULL; h = h->under) {
 		if (h->layer != NULL && h->layer->on_change != NULL)
 			h->layer->on_change(h);

@@ -177,6 +177,13 @@ pev_below_is_sent(struct pev_bev *h)
 	return under->layer == NULL || under->layer->on_drained(under);
 }
 
+/* Whether the one above would take this for the end though it hasn't read everything. */
+int
+pev_end_is_early(const struct pev_bev *h)
+{
+	return h->over != NULL && !h->over->layer->waits_for_all && evbuffer_get_length(h->bev->input) > 0;
+}
+
 static void
 on_linger_write(struct bufferevent *bev, void *arg)
 {

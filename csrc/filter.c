@@ -148,7 +148,7 @@ static int
 ask(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffer *destination, long long limit, int mode)
 {
 	struct pev_loop *loop = f->b.source.loop;
-	struct pev_lending lending = { .lender = &f->b, .from = { source, destination } };
+	struct pev_lending lending = { .from = { source, destination } };
 	int result;
 	f->ways[is_output].lending = &lending;
 	loop->calling++;
@@ -264,6 +264,8 @@ try_to_end(struct pev_filter *f)
 		force(f, IN, BEV_FINISHED);
 	if (!is_alive(f) || !f->finished[IN])
 		return; /* failed, or its turn will come */
+	if (pev_end_is_early(&f->b))
+		return;
 	f->end = 0;
 	forward(f, what, 0);
 }
@@ -617,7 +619,10 @@ before_filter_free(struct pev_bev *h)
 	remove_callback(h->under->bev->output, f->lower_output_callback);
 	if (h->under->connecting != PEV_NOT_CONNECTING)
 		h->under->upper_event = NULL;
-	bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	if (h->options & BEV_OPT_CLOSE_ON_FREE)
+		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	else
+		pev_bev_listen(h->under);
 }
 
 /* Rule 6. */
@@ -626,7 +631,6 @@ give_back(struct pev_filter *f, struct pev_bev *under)
 {
 	struct bufferevent *bev = under->bev;
 	int unheard = BEV_TRIG_DEFER_CALLBACKS;
-	pev_bev_listen(under);
 	if (!(f->under_enabled & EV_READ))
 		bufferevent_disable(bev, EV_READ);
 	else if (evbuffer_get_length(bev->input))
@@ -657,6 +661,7 @@ static const struct pev_layer filter_layer = {
 	.before_free = before_filter_free,
 	.after_free = after_filter_free,
 	.flush = flush_filter,
+	.waits_for_all = 1,
 	.is_sending = is_sending,
 	.on_change = on_change,
 	.is_busy = is_busy,

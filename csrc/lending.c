@@ -41,13 +41,6 @@ pev_lend(struct pev_lending *lending, struct pev_buffer *source, struct pev_buff
 	lend(lending, DESTINATION, destination);
 }
 
-/* Whether memory is shown that a change would move. */
-int
-pev_lent_peeked(const struct pev_buffer *h)
-{
-	return h->exports || (h->lending != NULL && pev_bev_peeked(h->lending->lender));
-}
-
 int
 pev_lent_is_kept(const struct pev_lending *lending)
 {

@@ -246,12 +246,10 @@ void pev_forget_changes(struct pev_buffer *h);
 
 /* Two buffers, lent to Python while one call of a filter lasts. */
 struct pev_lending {
-	struct pev_bev *lender;
 	struct evbuffer *from[2]; /* source, destination */
 	struct pev_buffer *to[2];
 };
 
-int pev_lent_peeked(const struct pev_buffer *h);
 void pev_lent_dropped(struct pev_buffer *h);
 void pev_lending_end(struct pev_lending *lending);
 int pev_call_filter(uint64_t id, int is_output, struct pev_lending *lending, long long limit, int mode);
@@ -315,6 +313,8 @@ struct pev_layer {
 	void (*on_change)(struct pev_bev *h);
 	/* Whether Python is called from within, so that freeing must wait. */
 	int (*is_busy)(const struct pev_bev *h);
+	/* It tells the end of the one below when it has taken everything from there; libevent's TLS tells it at once. */
+	int waits_for_all;
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };
@@ -333,6 +333,7 @@ short pev_bev_sift_events(struct pev_bev *h, short what, int error);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
 void pev_bev_hold(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
+int pev_end_is_early(const struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);

@@ -55,6 +55,15 @@ take_errors(struct pev_ssl *s)
 	}
 }
 
+/* Deferred events come in one: the peer's close_notify, and the end of the one below that follows it. */
+static int
+is_clean_end(const struct pev_ssl *s, short what)
+{
+	const short both = BEV_EVENT_READING | BEV_EVENT_EOF;
+	return (what & both) == both && (what & BEV_EVENT_ERROR) && s->n_errors == 0 &&
+	    !(s->b.under->ended & BEV_EVENT_ERROR);
+}
+
 /* The one below ended: libevent says ERROR, or EOF where that is allowed, and no direction. */
 static int
 is_end_below(const struct pev_ssl *s, short what)
@@ -77,6 +86,8 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 			bufferevent_disable(h->bev, EV_READ);
 		return what;
 	}
+	if (is_clean_end(s, what))
+		what &= ~BEV_EVENT_ERROR;
 	if (is_end_below(s, what)) {
 		if (h->ended)
 			return 0;

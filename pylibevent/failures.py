@@ -30,9 +30,9 @@ def take(base: object) -> list[BaseException]:
     return taken
 
 
-def reraise(errors: list[BaseException]) -> None:
-    """Raise the only one, or all of them in a group."""
+def reraise(errors: list[BaseException], text: str) -> None:
+    """Raise the only one, or all of them in a group with this text."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise BaseExceptionGroup("callbacks that libevent waited for", errors)
+        raise BaseExceptionGroup(text, errors)

@@ -101,8 +101,8 @@ def test_bytes_are_changed(base: ev.EventBase, make: Make, disable: bool) -> Non
 
 
 def test_timeouts(base: ev.EventBase, make: Make) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_timeout_filter{,_pair}: reading after 150 ms, writing after 100 ms, each once.
-    As in all kinds here, whoever has nothing to write has no timeout of writing; upstream's filters have.
+    """regress_bufferevent.c bufferevent/bufferevent_timeout_filter{,_pair}: reading after 150 ms, writing after 100 ms, once
+    each. As in all kinds here, whoever has nothing to write has no timeout of writing; upstream's filters have.
     """
     one, other = make()
     first, second = ev.FilterBufferEvent(one), ev.FilterBufferEvent(other)
@@ -151,8 +151,8 @@ def test_no_timeout_of_writing_when_all_is_written(base: ev.EventBase, make: Mak
 
 @pytest.mark.parametrize("defer", [False, True])
 def test_trigger(base: ev.EventBase, make: Make, defer: bool) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_postpone}, over a filter: marks hold it back, unless they are to be
-    ignored; all bits of an event arrive.
+    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_postpone}, over a filter: marks hold it back, unless they are to
+    be ignored; all bits of an event arrive.
     """
     one, other = make()
     bev = ev.FilterBufferEvent(other)
@@ -195,7 +195,7 @@ def test_over_a_socket_that_isn_t_connected(base: ev.EventBase) -> None:
 
 
 def test_data_isn_t_stuck_behind_a_header(base: ev.EventBase) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_filter_data_stuck: a filter that adds 20 bytes, marks of 4096 everywhere."""
+    """regress_bufferevent.c bufferevent/bufferevent_filter_data_stuck: a filter that adds 20 bytes, all marks are 4096."""
     header, payload = bytes(20), bytes(4096)
     options = ev.Option.DEFER_CALLBACKS
     one, other = ev.PairBufferEvent.new(base, options)

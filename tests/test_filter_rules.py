@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support import check_child, run_until
+from support import run_until
 
 import pylibevent as ev
 
@@ -130,7 +128,7 @@ def test_one_that_writes_to_itself_for_ever_leaves_others_their_turn(base: ev.Ev
         bev.write(b"x" * 1000)
         return OK
 
-    bev, other = make(base, None, echo)
+    bev, _other = make(base, None, echo)
     base.timer(0.001, lambda event, what: turns.append(1) or (len(turns) == 5 and base.loopexit()), persist=True)
     bev.write(b"words")
     base.dispatch()

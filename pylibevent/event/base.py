@@ -293,7 +293,7 @@ class EventBase(Handle):
         """What callbacks raised that C waited for: all of it at once, or one by one to on_exception."""
         errors, self._failures = self._failures, []
         if self._on_exception is None:
-            reraise(errors)
+            reraise(errors, "callbacks that libevent waited for")
         while errors:
             try:
                 self._raised(errors.pop(0))
@@ -673,7 +673,7 @@ class EventBase(Handle):
                     hear()
                 except BaseException as error:
                     errors.append(error)
-        reraise(errors)
+        reraise(errors, "closing a base")
 
     @property
     def closed(self) -> bool:
