@@ -1,5 +1,6 @@
 """libevent and its TLS for Python."""
 
+from . import filters
 from ._library import enable_debug_logging, libevent_version, openssl_version, supported_methods
 from ._version import __version__
 from .addresses import parse_address
@@ -10,6 +11,8 @@ from .errors import (
     ClosedError,
     DNSError,
     Error,
+    ExpansionError,
+    FilterError,
     ForkedError,
     TLSCertificateError,
     TLSEOFError,
@@ -52,9 +55,11 @@ __all__ = [
     "EventConfig",
     "EventFlag",
     "EventInfo",
+    "ExpansionError",
     "Feature",
     "FileSegment",
     "FilterBufferEvent",
+    "FilterError",
     "FilterResult",
     "FlushMode",
     "ForkedError",
@@ -74,6 +79,7 @@ __all__ = [
     "What",
     "__version__",
     "enable_debug_logging",
+    "filters",
     "libevent_version",
     "openssl_version",
     "parse_address",

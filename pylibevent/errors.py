@@ -68,6 +68,14 @@ class TLSEOFError(TLSError, ssl.SSLEOFError):
     """The peer ended the connection without saying so inside TLS: the data may be cut short by somebody else."""
 
 
+class FilterError(Error):
+    """A filter can't go on: its data is damaged, cut short, or longer than allowed."""
+
+
+class ExpansionError(FilterError):
+    """Compressed data became larger than was allowed."""
+
+
 def _tls_parts(code: int) -> tuple[str, str]:
     library, reason = lib.pev_tls_library(code), lib.pev_tls_reason(code)
     return (

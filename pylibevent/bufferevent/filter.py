@@ -58,7 +58,8 @@ class FilterBufferEvent(BufferEvent):
 
     * ``OK``: it did something. It is called again while there is something left to take, and room.
     * ``NEED_MORE``: it can do nothing more with what there is. What it has added counts.
-    * ``ERROR``: the stream is broken. The event callback gets ERROR, ``error`` says why, and nothing comes after that. The same
+    * ``ERROR``: the stream is broken. The event callback gets ERROR, ``error`` says why, and nothing comes after that: the
+      exception in the filter's own ``error``, if it has one. The same
       happens when a filter raises; its exception then also comes out of the loop, after the callbacks of the pass.
 
     ``limit`` is how many bytes it should add at most, so that the destination stays at its high mark; None: no limit. A filter
@@ -163,7 +164,8 @@ class FilterBufferEvent(BufferEvent):
             if not isinstance(result, int) or isinstance(result, bool) or result not in _RESULTS:
                 raise TypeError(f"{self._name(is_output)} must return a FilterResult, not {result!r}")
             if result == _ERROR:
-                self._failure = Error(f"{self._name(is_output)} said ERROR")
+                said = getattr(self._filters[is_output], "error", None)
+                self._failure = said if isinstance(said, Exception) else Error(f"{self._name(is_output)} said ERROR")
             return int(result)
         except BaseException as error:
             self._failure = error
