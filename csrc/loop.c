@@ -389,6 +389,8 @@ poll_once(struct pev_loop *loop, int flags)
 	loop->bytes_noted = 0;
 	loop->statistics.polls++;
 	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
+	if (result == 1 && pev_groups_hold(loop))
+		result = flags & EVLOOP_NONBLOCK ? 0 : event_base_loop(loop->base, EVLOOP_ONCE | flags);
 	if (result < 0)
 		return errno ? -errno : -PEV_EFAILED;
 	return result;

@@ -63,6 +63,7 @@ struct pev_source {
 
 enum {
 	PEV_LAYER_BUFFEREVENT,
+	PEV_LAYER_GROUP,
 	PEV_LAYER_LISTENER,
 	PEV_LAYER_DNS,
 	PEV_LAYER_EVENT,
@@ -83,6 +84,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "ratelimit.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -258,6 +260,7 @@ struct pev_bev {
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
+	struct pev_limits *limits;     /* rate limits, NULL if there never were any */
 	/* Who has the callbacks when the connection stands: a TLS layer, for instance. */
 	bufferevent_data_cb upper_read, upper_write;
 	bufferevent_event_cb upper_event;
@@ -302,6 +305,35 @@ void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
+
+/* ---- ratelimit.c ---- */
+
+/* The rate limits of a bufferevent that nothing is under. */
+struct pev_limits {
+	struct pev_bev *owner;
+	struct ev_token_bucket_cfg *cfg; /* NULL: none of its own */
+	struct pev_rate rate;
+	struct pev_group *group;
+	TAILQ_ENTRY(pev_limits) next_member;
+	struct evbuffer_cb_entry *on_received, *on_sent;
+	size_t unlimited;   /* bytes read without a limit since the bucket was last filled up */
+	unsigned char sent; /* something was, since the last write callback */
+};
+
+struct pev_group {
+	struct pev_source source;
+	struct bufferevent_rate_limit_group *group; /* NULL once closed */
+	struct pev_rate rate;
+	struct event hold; /* keeps the loop while members wait */
+	uint64_t totals[2]; /* of groups of libevent's that were here before */
+	int min_share;
+	int n_members;
+	TAILQ_HEAD(, pev_limits) members;
+};
+
+int pev_limits_sent(struct pev_bev *h);
+void pev_limits_free(struct pev_bev *h);
+int pev_groups_hold(struct pev_loop *loop);
 
 /* ---- tls.c ---- */
 

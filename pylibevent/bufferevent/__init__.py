@@ -1,6 +1,7 @@
 """event2/bufferevent.h: one file a kind, and the class that all share."""
 
 from .common import BufferEvent
+from .ratelimit import RateLimit, RateLimitGroup, Totals
 from .socket import SocketBufferEvent
 
-__all__ = ["BufferEvent", "SocketBufferEvent"]
+__all__ = ["BufferEvent", "RateLimit", "RateLimitGroup", "SocketBufferEvent", "Totals"]

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 
-from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import has_news, settle
 from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
 from ..flags import EventFlag, FlushMode, Option, What
+from .ratelimit import RateLimited
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
@@ -42,7 +42,6 @@ _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_NO_LIMIT = 2**63 - 1
 
 
 class Watermark(NamedTuple):
@@ -68,7 +67,7 @@ def check_options(options: object) -> int:
     return bits
 
 
-class BufferEvent(Handle):
+class BufferEvent(RateLimited):
     """A stream of bytes both ways, with a buffer each: what all kinds share (``struct bufferevent``).
 
     It isn't made itself; SocketBufferEvent, TLSBufferEvent and the others are.
@@ -113,6 +112,7 @@ class BufferEvent(Handle):
         self._on_write: DataCallback | None = None
         self._on_event: EventsCallback | None = None
         self._muted = -1
+        self._rate_limit = self._rate_limit_group = None
         self._h = handle
 
     # ------------------------------------------------------------ bytes
@@ -437,21 +437,6 @@ class BufferEvent(Handle):
     @max_single_write.setter
     def max_single_write(self, size: int) -> None:
         check(lib.pev_bev_set_max_single(self._h, 1, check_int(size, "max_single_write", 0, MAX_INT)), self)
-
-    @property
-    def max_to_read(self) -> int | None:
-        """How many bytes it would read now, all limits together (``bufferevent_get_max_to_read``). None: no limit."""
-        return self._max_to(0)
-
-    @property
-    def max_to_write(self) -> int | None:
-        """How many bytes it would write now, all limits together (``bufferevent_get_max_to_write``). None: no limit."""
-        return self._max_to(1)
-
-    def _max_to(self, is_write: int) -> int | None:
-        out = ffi.new("long long *")
-        check(lib.pev_bev_get_max_to(self._h, is_write, out), self)
-        return None if out[0] == _NO_LIMIT else int(out[0])
 
     # ------------------------------------------------------------ what it is
 
