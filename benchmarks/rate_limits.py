@@ -16,7 +16,6 @@ import re
 import socket
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +133,9 @@ def failed(bev: ev.BufferEvent, what: ev.What) -> None:
 class Run:
     """One setup, on a base that it may share with others."""
 
-    def __init__(self, base: ev.EventBase, setup: Setup, contexts: tuple[ev.TLSContext, ev.TLSContext], stack: ExitStack) -> None:
+    def __init__(
+        self, base: ev.EventBase, setup: Setup, contexts: tuple[ev.TLSContext, ev.TLSContext], stack: ExitStack
+    ) -> None:
         self.base = base
         self.setup = setup
         self.contexts = contexts
@@ -298,4 +299,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -117,9 +117,7 @@ def test_per_second_is_exact(read: int | None, write: int | None, burst_seconds:
             assert burst == max(per_tick, round(rate * burst_seconds))
 
 
-@pytest.mark.parametrize(
-    ("rate", "tick"), [(10, 0.1), (15, 0.2), (4, 0.25), (2, 0.5), (1, 1), (999, 1), (1_000_000, 0.1)]
-)
+@pytest.mark.parametrize(("rate", "tick"), [(10, 0.1), (15, 0.2), (4, 0.25), (2, 0.5), (1, 1), (999, 1), (1_000_000, 0.1)])
 def test_ticks_of_per_second(rate: int, tick: float) -> None:
     limit = ev.RateLimit.per_second(read=rate)
     assert limit.tick == tick

@@ -1,4 +1,4 @@
-"""Thirty connections a setup, all setups at once: what upstream's test-ratelim.sh runs, within its tolerances; also over TLS."""
+"""Thirty connections a setup, all at once: what upstream's test-ratelim.sh runs, within its tolerances; also over TLS."""
 
 from __future__ import annotations
 

@@ -155,7 +155,17 @@ def test_taken_away_it_flows_at_once(base: ev.EventBase, ends: Pair, kind: str) 
     run_until(base, lambda: len(taker.data) == 10_000, 5)
 
 
-CHANGES = [(1.0, 0.1), (0.1, 0.2), (0.05, 0.1), (0.1, 0.02), (0.1, 0.01), (0.5, 1.0), (2e6, 0.001), (0.001, 0.5), (0.001, 0.003)]
+CHANGES = [
+    (1.0, 0.1),
+    (0.1, 0.2),
+    (0.05, 0.1),
+    (0.1, 0.02),
+    (0.1, 0.01),
+    (0.5, 1.0),
+    (2e6, 0.001),
+    (0.001, 0.5),
+    (0.001, 0.003),
+]
 
 
 def test_another_tick(base: ev.EventBase) -> None:
@@ -215,7 +225,7 @@ def test_decrementing_stops_it(base: ev.EventBase, ends: Pair) -> None:
 
 def test_credit_ends_at_the_burst(base: ev.EventBase, ends: Pair) -> None:
     """In C a bucket above its burst grows without end (facts of libevent 4.1)."""
-    one, other = ends
+    one, _other = ends
     one.set_rate_limit(ev.RateLimit(100, 100, 1000, 1000, tick=0.01))
     for _ in range(3):
         one.decrement_write_limit(-(2**62))
@@ -300,7 +310,7 @@ def test_no_write_callback_out_of_nothing(base: ev.EventBase, ends: Pair) -> Non
 
 
 def test_callbacks_at_the_low_mark(base: ev.EventBase, ends: Pair) -> None:
-    one, other = ends
+    one, _other = ends
     left: list[int] = []
     one.set_callbacks(write=lambda bev: left.append(len(bev.output)))
     one.set_watermark(WRITE, 25)
@@ -325,7 +335,7 @@ def test_a_limit_does_not_keep_the_loop(base: ev.EventBase) -> None:
 
 
 def test_the_loop_goes_on_while_something_waits(base: ev.EventBase, ends: Pair) -> None:
-    one, other = ends
+    one, _other = ends
     one.set_rate_limit(ev.RateLimit(10, 10, tick=0.02))
     one.write(b"x" * 50)
     base.dispatch()
@@ -410,7 +420,7 @@ def test_one_limit_for_many(base: ev.EventBase) -> None:
 
 
 def test_used_after_close(base: ev.EventBase, ends: Pair) -> None:
-    one, other = ends
+    one, _other = ends
     one.set_rate_limit(ev.RateLimit(1, 1))
     one.abort()
     uses: list[Callable[[], object]] = [

@@ -224,20 +224,19 @@ def test_members_keep_it_alive(base: ev.EventBase, ends: Pair) -> None:
 
 
 def test_collected_while_open(base: ev.EventBase) -> None:
-    group = ev.RateLimitGroup(base, ev.RateLimit(1, 1))
+    left = [ev.RateLimitGroup(base, ev.RateLimit(1, 1))]
     with pytest.warns(ResourceWarning, match="unclosed <RateLimitGroup of 0"):
-        del group
-        gc.collect()
+        left.clear()
 
 
 def test_it_keeps_no_member_alive(base: ev.EventBase) -> None:
     with ev.RateLimitGroup(base, ev.RateLimit(1, 1)) as group:
-        one, other = pair(base)
-        group.add(one)
-        group.add(other)
+        left = list(pair(base))
+        for bev in left:
+            group.add(bev)
+        del bev
         with pytest.warns(ResourceWarning, match="unclosed <SocketBufferEvent"):
-            del one, other
-            gc.collect()
+            left.clear()
         assert len(group) == 0
 
 
@@ -506,7 +505,7 @@ def test_collected_in_another_thread(base: ev.EventBase) -> None:
     base.call_soon(thread.start)
     with pytest.warns(ResourceWarning, match="unclosed <RateLimitGroup"):
         base.loop(ev.LoopFlag.NO_EXIT_ON_EMPTY)
-        thread.join()
+    thread.join()
     base.loop(ev.LoopFlag.NONBLOCK)
 
 
