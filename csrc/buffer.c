@@ -35,6 +35,12 @@ static int
 find_buffer(struct pev_buffer *h, struct evbuffer **out)
 {
 	int code;
+	if (h->for_filters) {
+		*out = h->own;
+		if (h->own == NULL)
+			return -PEV_ECLOSED;
+		return pthread_equal(h->lent_to, pthread_self()) ? 0 : -PEV_ETHREAD;
+	}
 	if (h->own != NULL) {
 		*out = h->own;
 		return h->closed ? -PEV_ECLOSED : 0;
@@ -51,7 +57,9 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 static int
 exported(const struct pev_buffer *h)
 {
-	return h->owner ? h->owner->exports : h->exports;
+	if (h->for_filters)
+		return pev_lent_peeked(h);
+	return h->owner ? pev_bev_peeked(h->owner) : h->exports;
 }
 
 /* What a locked buffer allows now. */
@@ -62,7 +70,9 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_ECLOSED;
 	if (needs && exported(h))
 		return -PEV_EPEEKED;
-	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
+	if (frozen_for(h, needs))
+		return -PEV_EFROZEN;
+	return (needs & PEV_ADD) && h->owner != NULL && h->owner->cut ? -EPIPE : 0;
 }
 
 int
@@ -141,6 +151,8 @@ pev_buffer_close(struct pev_buffer *h)
 {
 	struct evbuffer *buf;
 	int code;
+	if (h->for_filters)
+		return -PEV_EKIND;
 	if (h->own == NULL)
 		return h->owner ? -PEV_EKIND : 0; /* the bufferevent's own */
 	if (h->closed)
@@ -163,6 +175,11 @@ pev_buffer_close(struct pev_buffer *h)
 void
 pev_buffer_drop(struct pev_buffer *h)
 {
+	if (h->for_filters) {
+		pev_lent_dropped(h);
+		pev_delete(h);
+		return;
+	}
 	if (h->owner != NULL) {
 		pev_buffer_watch(h, 0);
 		h->owner->views[h->is_output] = NULL;
@@ -401,7 +418,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 {
 	struct evbuffer *buf, *source, *fresh;
 	int code, r;
-	if (from->owner != NULL)
+	if (from->owner != NULL || from->for_filters)
 		return -PEV_EKIND;
 	code = enter_both(h, PEV_ADD, &buf, from, PEV_LOOK, &source);
 	if (code < 0)
@@ -542,7 +559,7 @@ static int
 freeze_end_ok(const struct pev_buffer *h, int at_start)
 {
 	/* libevent needs the other end of a bufferevent's buffers for itself */
-	return h->owner == NULL || (h->is_output ? !at_start : at_start);
+	return !h->for_filters && (h->owner == NULL || (h->is_output ? !at_start : at_start));
 }
 
 int

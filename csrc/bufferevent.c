@@ -44,6 +44,23 @@ pev_bev_has_output(const struct pev_bev *h)
 	return evbuffer_get_length(bufferevent_get_output(h->bev)) > 0;
 }
 
+/* Whether memory may be shown that moves when bytes come or go here. */
+int
+pev_bev_peeked(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->exports || (h->layer != NULL && h->layer->peeked != NULL && h->layer->peeked(h)))
+			return 1;
+	return 0;
+}
+
+/* Switches and marks of those without a descriptor may let bytes through inside the very call. */
+static int
+moves_at_once(const struct pev_bev *h)
+{
+	return h->layer != NULL;
+}
+
 int
 pev_bev_is_socket(const struct pev_bev *h)
 {
@@ -65,11 +82,27 @@ at_high_mark(const struct pev_bev *h)
 	return high && evbuffer_get_length(h->bev->input) >= high;
 }
 
+/* What must be looked at after bytes were written, or switches and marks changed, here and below. */
+static void
+let_settle(struct pev_bev *h)
+{
+	for (; h != NULL && h->bev != NULL; h = h->under) {
+		if (h->layer != NULL && h->layer->on_change != NULL)
+			h->layer->on_change(h);
+		/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
+		if (pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+			event_del(&h->bev->ev_read);
+			event_del(&h->bev->ev_write);
+		}
+	}
+}
+
 static void
 resume_reading(struct pev_bev *h)
 {
 	h->paused = 0;
 	bufferevent_enable(h->bev, EV_READ);
+	let_settle(h);
 }
 
 /* Something was drained: read on when there is room, else give the reader another turn. */
@@ -97,14 +130,21 @@ pause_reading(struct pev_bev *h)
 	bufferevent_disable(h->bev, EV_READ);
 }
 
+/* Its reader took nothing: libevent would call that again and again. */
+void
+pev_bev_hold(struct pev_bev *h)
+{
+	if (!h->paused && at_high_mark(h))
+		pause_reading(h);
+}
+
 /* ------------------------------------------------------------------ trampolines */
 
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
-	if (!h->paused && at_high_mark(h))
-		pause_reading(h);
+	pev_bev_hold(h);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
 	if (!h->source.noted && h->source.loop)
@@ -123,13 +163,16 @@ on_write(struct bufferevent *bev, void *arg)
 		note(h, PEV_NOTE_WRITE);
 }
 
-void
-pev_bev_note_events(struct pev_bev *h, short what, int error)
+/* Rule 3: what is left of events that whoever has the callbacks shall hear of. */
+static short
+latch(struct pev_bev *h, short what)
 {
 	if (h->ended & BEV_EVENT_ERROR)
-		return;
+		return 0;
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) == (BEV_EVENT_EOF | BEV_EVENT_WRITING))
+		return what; /* a pair's: the other end reads no more, but may write */
 	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
-		return; /* told before */
+		return 0; /* told before */
 	h->ended |= what & ENDS;
 	if (what & BEV_EVENT_ERROR) {
 		h->paused = 0;
@@ -138,6 +181,24 @@ pev_bev_note_events(struct pev_bev *h, short what, int error)
 		else
 			bufferevent_disable(h->bev, EV_READ | EV_WRITE);
 	}
+	return what;
+}
+
+/* The same, for one whose callbacks another has that stands on it. */
+short
+pev_bev_sift_events(struct pev_bev *h, short what, int error)
+{
+	if (h->layer != NULL && h->layer->on_event != NULL)
+		what = h->layer->on_event(h, what, error);
+	return what ? latch(h, what) : 0;
+}
+
+void
+pev_bev_note_events(struct pev_bev *h, short what, int error)
+{
+	what = latch(h, what);
+	if (what == 0)
+		return;
 	h->source.detail = error;
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
 }
@@ -205,18 +266,6 @@ pev_bev_want(struct pev_bev *h, int callbacks)
 	return 0;
 }
 
-/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
-static void
-let_loop_go(struct pev_bev *h)
-{
-	while (h->under != NULL)
-		h = h->under;
-	if (h->bev != NULL && pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
-		event_del(&h->bev->ev_read);
-		event_del(&h->bev->ev_write);
-	}
-}
-
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
@@ -224,6 +273,8 @@ pev_bev_enable(struct pev_bev *h, int events)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (moves_at_once(h) && pev_bev_peeked(h))
+		return -PEV_EPEEKED;
 	if ((events & EV_READ) && h->paused) {
 		events &= ~EV_READ;
 		if (!at_high_mark(h))
@@ -239,7 +290,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 		bufferevent_disable(h->bev, (short)events);
 		return code;
 	}
-	let_loop_go(h);
+	let_settle(h);
 	return 0;
 }
 
@@ -294,13 +345,13 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
-	if (h->exports)
+	if (pev_bev_peeked(h))
 		return -PEV_EPEEKED;
-	if (h->ended & BEV_EVENT_ERROR)
+	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
 	if (n && bufferevent_write(h->bev, data, n) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
-	let_loop_go(h);
+	let_settle(h);
 	return 0;
 }
 
@@ -312,10 +363,10 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
-	if (h->ended & BEV_EVENT_ERROR)
+	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
 	code = pev_buffer_add_buffer(&output, from);
-	let_loop_go(h);
+	let_settle(h);
 	return code;
 }
 
@@ -375,9 +426,12 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (moves_at_once(h) && pev_bev_peeked(h))
+		return -PEV_EPEEKED;
 	bufferevent_setwatermark(h->bev, (short)events, low, high);
 	if (h->paused && !at_high_mark(h))
 		resume_reading(h);
+	let_settle(h);
 	return 0;
 }
 
@@ -418,6 +472,10 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	if (pev_bev_peeked(h))
+		return -PEV_EPEEKED;
+	if (h->layer != NULL && h->layer->flush != NULL)
+		return h->layer->flush(h, iotype, mode);
 	r = bufferevent_flush(h->bev, (short)iotype, (enum bufferevent_flush_mode)mode);
 	return r < 0 ? -PEV_EFAILED : r > 0;
 }

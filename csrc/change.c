@@ -63,7 +63,7 @@ int
 pev_buffer_watch(struct pev_buffer *h, int on)
 {
 	struct evbuffer *buf;
-	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
+	int code = h->for_filters ? -PEV_EKIND : pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	if (on && h->callback == NULL) {

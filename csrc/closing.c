@@ -46,6 +46,9 @@ pev_bev_free(struct pev_bev *h)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
 	pev_limits_free(h);
+	if (h->sent_callback != NULL)
+		evbuffer_remove_cb_entry(bev->output, h->sent_callback);
+	h->sent_callback = NULL;
 	pev_buffer_owner_gone(h->views[0], 1);
 	pev_buffer_owner_gone(h->views[1], 1);
 	if (h->layer != NULL && h->layer->before_free != NULL)
@@ -114,13 +117,65 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 	pev_bev_free(arg);
 }
 
+static int
+is_sending(struct pev_bev *h)
+{
+	if (h->ended & BEV_EVENT_ERROR)
+		return 0;
+	return h->layer != NULL && h->layer->is_sending != NULL ? h->layer->is_sending(h) : pev_bev_has_output(h);
+}
+
+/* Python is called from within this, or from what it stands on. */
+static int
+is_busy(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->layer != NULL && h->layer->is_busy != NULL && h->layer->is_busy(h))
+			return 1;
+	return 0;
+}
+
 static void
 step_linger(struct pev_bev *h)
 {
-	if (h->bev == NULL || (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h)))
+	if (h->bev == NULL || is_busy(h) || is_sending(h))
 		return;
 	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
 		pev_bev_free(h);
+}
+
+static void
+on_sent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_bev *top = arg;
+	if (info->n_deleted && evbuffer_get_length(buf) == 0 && top->bev != NULL)
+		bufferevent_trigger(top->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void
+call_when_sent(struct pev_bev *h, struct pev_bev *top)
+{
+	while (top->over != NULL)
+		top = top->over;
+	if (h->sent_callback == NULL)
+		h->sent_callback = evbuffer_add_cb(h->bev->output, on_sent, top);
+}
+
+/* Closing, and all has gone down to the one below: whether nothing waits there and further down that must be sent before
+ * they are closed too. Where something does, step_linger comes again when it is sent. */
+int
+pev_below_is_sent(struct pev_bev *h)
+{
+	struct pev_bev *under = h->under;
+	if (!(h->options & BEV_OPT_CLOSE_ON_FREE) || under->bev == NULL || under->connecting == PEV_CONNECT_FAILED)
+		return 1;
+	if ((under->ended & BEV_EVENT_ERROR) || (under->layer != NULL && under->layer->on_drained == NULL))
+		return 1; /* a pair hands over what it has when it is freed */
+	if (is_sending(under)) {
+		call_when_sent(under, h);
+		return 0;
+	}
+	return under->layer == NULL || under->layer->on_drained(under);
 }
 
 static void
@@ -188,7 +243,7 @@ pev_bev_close(struct pev_bev *h, double seconds)
 		return code;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
-	if (h->exports)
+	if (h->exports || (h->layer != NULL && pev_bev_peeked(h)))
 		return -PEV_EPEEKED;
 	if (h->lingering && seconds > 0)
 		return 1;
@@ -196,6 +251,14 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	h->wants = 0;
 	h->paused = 0;
 	give_time(h, seconds);
+	if (is_busy(h)) { /* freed as soon as the loop is back */
+		if (h->lingering) {
+			struct timeval at_once = { 0, 0 };
+			return event_add(h->deadline, &at_once) < 0 ? -ENOMEM : 1;
+		}
+		code = start_linger(h, seconds);
+		return code < 0 ? code : 1;
+	}
 	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
 		code = start_linger(h, seconds);
 		if (code < 0)

@@ -253,7 +253,7 @@ close_loop(struct pev_loop *loop)
 
 	if (base == NULL)
 		return 0;
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -335,7 +335,7 @@ pev_loop_may_enter(struct pev_loop *loop)
 		return code;
 	if (loop->running)
 		return pthread_equal(loop->thread, pthread_self()) ? -PEV_ERUNNING : -PEV_ETHREAD;
-	return loop->in_pass ? -PEV_EINPASS : 0;
+	return loop->in_pass || loop->calling ? -PEV_EINPASS : 0;
 }
 
 int
@@ -406,7 +406,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -490,7 +490,7 @@ pev_loop_reinit(struct pev_loop *loop)
 {
 	if (loop->base == NULL)
 		return -PEV_ECLOSED;
-	if (loop->in_pass)
+	if (loop->in_pass || loop->calling)
 		return -PEV_EINPASS;
 	if (loop->running && !pthread_equal(loop->thread, pthread_self())) {
 		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */

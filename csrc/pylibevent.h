@@ -84,6 +84,8 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "pair.cdef.h"
+#include "filter.cdef.h"
 #include "ratelimit.cdef.h"
 
 /* ---- loop.c ---- */
@@ -100,6 +102,7 @@ struct pev_loop {
 	int in_pass;
 	int interrupted; /* end the pass though nothing was noted */
 	int breaking;    /* the breaker of this pass is on its way */
+	int calling;     /* Python was called and C waits: libevent may be on the stack, in a pass or not */
 	int peeks;       /* memoryviews lent out over buffers that a pass may change */
 
 	struct pev_sources noted;
@@ -222,6 +225,9 @@ struct pev_buffer {
 	unsigned char frozen; /* the ends that Python froze */
 	unsigned char is_changed;
 	int exports; /* memoryviews lent out */
+	struct pev_lending *lending; /* it shows a buffer of a filter's while that is called */
+	unsigned char for_filters;   /* it can do that, and nothing else */
+	pthread_t lent_to;
 	uint64_t id;
 	struct evbuffer_cb_entry *callback;
 	struct pev_change change; /* not yet told */
@@ -238,6 +244,20 @@ int pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *ptr, size_t at);
 void pev_buffer_owner_gone(struct pev_buffer *h, int keep);
 void pev_forget_changes(struct pev_buffer *h);
 
+/* ---- filter.c ---- */
+
+/* Two buffers, lent to Python while one call of a filter lasts. */
+struct pev_lending {
+	struct pev_bev *lender;
+	struct evbuffer *from[2]; /* source, destination */
+	struct pev_buffer *to[2];
+};
+
+int pev_lent_peeked(const struct pev_buffer *h);
+void pev_lent_dropped(struct pev_buffer *h);
+void pev_lending_end(struct pev_lending *lending);
+int pev_call_filter(uint64_t id, int is_output, struct pev_lending *lending, long long limit, int mode);
+
 /* ---- bufferevent.c ---- */
 
 struct pev_bev {
@@ -252,6 +272,7 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char cut;        /* nobody is there any more who could get what is written */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -265,6 +286,7 @@ struct pev_bev {
 	bufferevent_data_cb upper_read, upper_write;
 	bufferevent_event_cb upper_event;
 	void *upper_arg;
+	struct evbuffer_cb_entry *sent_callback; /* of one above, whose close waits for this output */
 };
 
 enum { PEV_NOT_CONNECTING, PEV_CONNECTING, PEV_CONNECT_FAILED };
@@ -288,6 +310,16 @@ struct pev_layer {
 	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
+	/* Moves what it can, regardless of marks: 1 when anything was moved. */
+	int (*flush)(struct pev_bev *h, int iotype, int mode);
+	/* Closing: whether the output is still on its way down; without this: while there is any. */
+	int (*is_sending)(struct pev_bev *h);
+	/* Switches or marks were changed, or bytes were written. */
+	void (*on_change)(struct pev_bev *h);
+	/* Whether Python is called from within, so that freeing must wait. */
+	int (*is_busy)(const struct pev_bev *h);
+	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
+	int (*peeked)(const struct pev_bev *h);
 };
 
 int pev_bev_usable(const struct pev_bev *h);
@@ -300,11 +332,19 @@ void pev_bev_free(struct pev_bev *h);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
 int pev_bev_is_socket(const struct pev_bev *h);
+short pev_bev_sift_events(struct pev_bev *h, short what, int error);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
+void pev_bev_hold(struct pev_bev *h);
+int pev_below_is_sent(struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
+int pev_bev_peeked(const struct pev_bev *h);
+
+/* ---- idle.c ---- */
+
+void pev_time_output(struct pev_bev *h, const struct evbuffer_cb_info *info);
 
 /* ---- ratelimit.c ---- */
 

@@ -13,6 +13,14 @@ copy_spans(struct pev_span *out, const struct evbuffer_iovec *vec, int n, size_t
 	return i;
 }
 
+/* What shows memory of a bufferevent while libevent waits for Python would still show it when libevent goes on. */
+static int
+may_show(const struct pev_buffer *h)
+{
+	struct pev_loop *loop = h->owner != NULL ? h->owner->source.loop : NULL;
+	return loop != NULL && loop->calling && pthread_equal(loop->thread, pthread_self()) ? -PEV_EINPASS : 0;
+}
+
 /* How many spans there are; up to max of them into out. The caller lends the buffer before and gives it back after. */
 int
 pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max)
@@ -21,7 +29,9 @@ pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *o
 	struct evbuffer_ptr from;
 	struct evbuffer_iovec *vec;
 	size_t length;
-	int spans, code = pev_buffer_enter(h, PEV_LOOK, &buf);
+	int spans, code = may_show(h);
+	if (code == 0)
+		code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
 	length = evbuffer_get_length(buf);
@@ -48,7 +58,9 @@ pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max
 {
 	struct evbuffer *buf;
 	struct evbuffer_iovec vec[16];
-	int spans, code = pev_buffer_enter(h, PEV_ADD, &buf);
+	int spans, code = may_show(h);
+	if (code == 0)
+		code = pev_buffer_enter(h, PEV_ADD, &buf);
 	if (code < 0)
 		return code;
 	if (n == 0 || n > (size_t)EV_SSIZE_MAX / 2 || max < 1 || max > 16)

@@ -201,6 +201,8 @@ on_ssl_drained(struct pev_bev *h)
 		ERR_clear_error();
 		s->closing = 1;
 	}
+	if (!pev_bev_is_socket(h->under))
+		return pev_below_is_sent(h);
 	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);

@@ -4,7 +4,15 @@ from ._library import enable_debug_logging, libevent_version, openssl_version, s
 from ._version import __version__
 from .addresses import parse_address
 from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Reservation
-from .bufferevent import BufferEvent, RateLimit, RateLimitGroup, SocketBufferEvent, Totals
+from .bufferevent import (
+    BufferEvent,
+    FilterBufferEvent,
+    PairBufferEvent,
+    RateLimit,
+    RateLimitGroup,
+    SocketBufferEvent,
+    Totals,
+)
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
     ClosedError,
@@ -54,6 +62,7 @@ __all__ = [
     "EventInfo",
     "Feature",
     "FileSegment",
+    "FilterBufferEvent",
     "FilterResult",
     "FlushMode",
     "ForkedError",
@@ -61,6 +70,7 @@ __all__ = [
     "LoopFlag",
     "LoopStatistics",
     "Option",
+    "PairBufferEvent",
     "Peek",
     "RateLimit",
     "RateLimitGroup",

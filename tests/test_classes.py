@@ -44,11 +44,13 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, print),
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
     }
+    made["PairBufferEvent"], partner = ev.PairBufferEvent.new(base)
     made["TLSBufferEvent"] = ev.TLSBufferEvent.accept(base, other, made["TLSContext"])
     with open(certificates.cert, "rb") as file:
         made["FileSegment"] = ev.FileSegment(file)
     yield made
-    for name in ("TLSBufferEvent", "SocketBufferEvent"):
+    partner.abort()
+    for name in ("TLSBufferEvent", "SocketBufferEvent", "PairBufferEvent"):
         made[name].abort()
     for name in ("Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
         made[name].close()
@@ -81,7 +83,7 @@ def test_reprs_say_what_and_how_it_is(objects: dict[str, Any]) -> None:
 
 def test_reprs_of_closed_ones_say_so(objects: dict[str, Any], base: ev.EventBase) -> None:
     objects["TLSBufferEvent"].abort()
-    for name in ("SocketBufferEvent", "Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
+    for name in ("SocketBufferEvent", "PairBufferEvent", "Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
         objects[name].close()
         assert "closed" in repr(objects[name]), name
     assert "closed" in repr(objects["TLSBufferEvent"])
@@ -120,7 +122,9 @@ def test_half_made_objects_say_so(kind: type) -> None:
     check_child(textwrap.dedent(code))
 
 
-@pytest.mark.parametrize("kind", [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.BufferEvent])
+@pytest.mark.parametrize(
+    "kind", [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.PairBufferEvent, ev.BufferEvent]
+)
 def test_those_that_are_made_otherwise_say_how(kind: Any) -> None:
     with pytest.raises(TypeError, match="isn't made itself"):
         kind()
@@ -185,6 +189,7 @@ def make():
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, lambda request: None),
         "TLSContext": server,
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
+        "PairBufferEvent": ev.PairBufferEvent.new(base)[0],
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
     }
     if state == "closed":

@@ -81,6 +81,18 @@ class Buffer(Handle):
         self._h = check_pointer(lib.pev_buffer_view(owner._h, output, self._id), owner)
         return self
 
+    @classmethod
+    def _for_filters(cls) -> Buffer:
+        """Shows a filter its source or destination, while it is called."""
+        self = cls.__new__(cls)
+        self._id = next_id()
+        self._owner = None
+        self._callbacks = ()
+        self._deferred = None
+        self._waiting = None
+        self._h = check_pointer(lib.pev_lent_new(self._id), "a Buffer")
+        return self
+
     def _settle(self) -> None:
         if watched or lent:
             settle()

@@ -1,7 +1,17 @@
 """event2/bufferevent.h: one file a kind, and the class that all share."""
 
 from .common import BufferEvent
+from .filter import FilterBufferEvent
+from .pair import PairBufferEvent
 from .ratelimit import RateLimit, RateLimitGroup, Totals
 from .socket import SocketBufferEvent
 
-__all__ = ["BufferEvent", "RateLimit", "RateLimitGroup", "SocketBufferEvent", "Totals"]
+__all__ = [
+    "BufferEvent",
+    "FilterBufferEvent",
+    "PairBufferEvent",
+    "RateLimit",
+    "RateLimitGroup",
+    "SocketBufferEvent",
+    "Totals",
+]

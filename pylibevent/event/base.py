@@ -34,6 +34,7 @@ from ..errors import (
     check_seconds,
     failure,
 )
+from ..failures import reraise, take
 from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
@@ -68,8 +69,10 @@ class EventBase(Handle):
 
     __slots__ = (
         "_armed",
+        "_closing",
         "_current",
         "_due",
+        "_failures",
         "_got",
         "_interrupt",
         "_left",
@@ -99,6 +102,8 @@ class EventBase(Handle):
         c_config, _avoid = config._to_c()
         self._armed: dict[int, Callable[[int, int], None]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
+        self._closing: dict[int, Callable[[], Callable[[], object] | None]] = {}  # who wants to hear of close(), weakly
+        self._failures: list[BaseException] = []
         self._due: Iterator[Entry] | None = None
         self._left: list[Entry] = []
         self._turn = self._got = self._serial = 0
@@ -174,6 +179,8 @@ class EventBase(Handle):
             if self._due is not None:
                 called = True
                 self._call_due()
+            if self._failures:
+                self._raise_failures()
             if soon and not self._turn & _AT_ONCE:
                 called = True
                 self._call_soon()
@@ -189,7 +196,7 @@ class EventBase(Handle):
             found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
             passed = True
             called = called or bool(found & _SETTLED)
-            if not found & _COUNT and not soon and not self._turn:
+            if not found & _COUNT and not soon and not self._turn and not self._failures:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
                 if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
@@ -208,6 +215,7 @@ class EventBase(Handle):
         # No bytecode between these two looks for signals: a batch is taken once, or handed over again.
         self._due = due
         self._taken = True
+        self._failures += take(self)
         if found & lib.PEV_PASS_LOGGED:
             drain_log()
         if has_news() and self._settle():
@@ -280,6 +288,18 @@ class EventBase(Handle):
         if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         handler(error)
+
+    def _raise_failures(self) -> None:
+        """What callbacks raised that C waited for: all of it at once, or one by one to on_exception."""
+        errors, self._failures = self._failures, []
+        if self._on_exception is None:
+            reraise(errors)
+        while errors:
+            try:
+                self._raised(errors.pop(0))
+            except BaseException:
+                self._failures = errors
+                raise
 
     def _again(self, number: int, what: int, detail: int) -> None:
         """A callback raised before all that this entry says was called: the rest comes after what else is due."""
@@ -641,6 +661,19 @@ class EventBase(Handle):
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        """Those who wait for it; what they raise, and what the loop didn't come to raise, comes out of close()."""
+        errors, self._failures = self._failures + take(self), []
+        while self._closing:
+            hear = self._closing.popitem()[1]()
+            if hear is not None:
+                try:
+                    hear()
+                except BaseException as error:
+                    errors.append(error)
+        reraise(errors)
 
     @property
     def closed(self) -> bool:
