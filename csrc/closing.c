@@ -45,7 +45,6 @@ pev_bev_free(struct pev_bev *h)
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
-	pev_limits_free(h);
 	if (h->sent_callback != NULL)
 		evbuffer_remove_cb_entry(bev->output, h->sent_callback);
 	h->sent_callback = NULL;
@@ -53,6 +52,7 @@ pev_bev_free(struct pev_bev *h)
 	pev_buffer_owner_gone(h->views[1], 1);
 	if (h->layer != NULL && h->layer->before_free != NULL)
 		h->layer->before_free(h);
+	pev_limits_free(h);
 	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
 	if (pev_bev_is_socket(h))
 		pev_bev_close_descriptor(h);

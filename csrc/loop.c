@@ -389,7 +389,7 @@ poll_once(struct pev_loop *loop, int flags)
 	loop->bytes_noted = 0;
 	loop->statistics.polls++;
 	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
-	if (result == 1 && pev_groups_hold(loop))
+	if (result == 1 && pev_limits_hold(loop))
 		result = flags & EVLOOP_NONBLOCK ? 0 : event_base_loop(loop->base, EVLOOP_ONCE | flags);
 	if (result < 0)
 		return errno ? -errno : -PEV_EFAILED;

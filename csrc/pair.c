@@ -115,6 +115,28 @@ on_pair_event(struct pev_bev *h, short what, int error)
 	return what;
 }
 
+static struct pev_bev *
+pair_partner(const struct pev_bev *h)
+{
+	struct pev_pair *partner = ((const struct pev_pair *)h)->partner;
+	return partner != NULL ? &partner->b : NULL;
+}
+
+static struct bufferevent *
+pair_source(const struct pev_bev *h)
+{
+	const struct pev_pair *p = (const struct pev_pair *)h;
+	return p->partner != NULL ? p->partner->b.bev : p->last_words;
+}
+
+static void
+pair_changed(struct pev_bev *h)
+{
+	pev_valve_kick(h);
+	if (pair_of(h)->partner != NULL)
+		pev_valve_kick(&pair_of(h)->partner->b);
+}
+
 static int
 pair_peeked(const struct pev_bev *h)
 {
@@ -219,11 +241,12 @@ part(struct pev_pair *p, struct pev_pair *partner)
 	discard_output(&partner->b);
 	if (!p->silent && !p->finished && p->b.time_left > 0 && pev_bev_has_output(&p->b)) {
 		leave_last_words(p->b.bev, partner);
-		return;
+	} else {
+		bufferevent_disable(p->b.bev, EV_WRITE);
+		if (!p->silent)
+			tell(partner, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
 	}
-	bufferevent_disable(p->b.bev, EV_WRITE);
-	if (!p->silent)
-		tell(partner, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
+	pev_limits_changed(&partner->b);
 }
 
 static void
@@ -245,4 +268,7 @@ static const struct pev_layer pair_layer = {
 	.before_free = before_pair_free,
 	.flush = flush_pair,
 	.peeked = pair_peeked,
+	.partner = pair_partner,
+	.source = pair_source,
+	.on_change = pair_changed,
 };
