@@ -45,6 +45,8 @@ on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 	struct pev_pair *p = arg;
 	PEV_UNUSED(buf);
 	pev_time_output(&p->b, info);
+	if (info->n_added && p->partner != NULL)
+		pev_valve_kick(&p->partner->b);
 	if (p->b.cut && info->n_added)
 		tell(p, BEV_EVENT_WRITING | BEV_EVENT_ERROR, EPIPE);
 }

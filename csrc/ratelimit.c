@@ -84,6 +84,8 @@ on_received(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg
 	PEV_UNUSED(buf);
 	if (pev_is_pair(l->owner)) {
 		pev_meter_charge(l, PEV_READ, (long long)info->n_added);
+		if (info->n_deleted)
+			pev_valve_kick(l->owner);
 		return;
 	}
 	if (l->cfg == NULL || l->rate.rate[PEV_READ])
