@@ -1,9 +1,9 @@
 """How accurate rate limits are: many connections at once, as upstream's test-ratelim.c does, and the table of
 docs/rate-limits.md.
 
-Each setup has 30 connections over TCP. Clients send as fast as they can. The server's ends are limited: over plain TCP they
+Each setup has 30 connections, over TCP, TLS, or pairs. Clients send as fast as they can. The server's ends are limited: they
 echo what they get; over TLS, where nothing can be echoed before a whole record has come, they send as fast as they can too.
-What counts is what the kernel says each client has received.
+What counts is what the kernel says each client has received, and what clients that are ends of pairs have taken.
 
     python -m benchmarks.rate_limits [--seconds 10] [--write docs/rate-limits.md]
 """
@@ -48,7 +48,7 @@ class Setup(NamedTuple):
     connection: int | None = None
     group: int | None = None
     drain: int = 0
-    tls: bool = False
+    over: str = "TCP"
 
     @property
     def expected(self) -> float:
@@ -89,7 +89,7 @@ UPSTREAM = (
 )
 """What test-ratelim.sh runs."""
 
-SETUPS = (*UPSTREAM, *(setup._replace(tls=True) for setup in UPSTREAM))
+SETUPS = tuple(setup._replace(over=over) for over in ("TCP", "TLS", "pairs") for setup in UPSTREAM)
 
 
 def limit(per_second: int) -> ev.RateLimit:
@@ -119,11 +119,6 @@ def echo(bev: ev.BufferEvent) -> None:
     bev.write_buffer(bev.input)
 
 
-def discard(bev: ev.BufferEvent) -> None:
-    """Take what has come."""
-    bev.input.drain(len(bev.input))
-
-
 def failed(bev: ev.BufferEvent, what: ev.What) -> None:
     """Nothing may end while it is measured."""
     if what & ~ev.What.CONNECTED:
@@ -141,28 +136,36 @@ class Run:
         self.contexts = contexts
         self.clients: list[ev.BufferEvent] = []
         self.servers: list[ev.BufferEvent] = []
-        self.waiting = CONNECTIONS * 2 if setup.tls else 0
-        self.started = self.ended = 0.0
+        self.taken: dict[ev.BufferEvent, int] = {}
+        self.waiting = CONNECTIONS * 2 if setup.over == "TLS" else 0
+        self.started = 0.0
         self.first: list[int] = []
-        self.last: list[int] = []
+        for client, server in self.pairs() if setup.over == "pairs" else self.connections():
+            for end, side in ((client, self.clients), (server, self.servers)):
+                end.set_callbacks(event=self.on_event)
+                end.enable()
+                side.append(end)
+                stack.callback(end.abort)
+
+    def pairs(self) -> Iterator[tuple[ev.BufferEvent, ev.BufferEvent]]:
+        """Ends without a descriptor."""
+        for _ in range(CONNECTIONS):
+            yield ev.PairBufferEvent.new(self.base)
+
+    def connections(self) -> Iterator[tuple[ev.BufferEvent, ev.BufferEvent]]:
+        """Ends of TCP connections, the client's and the server's."""
+        server_ctx, client_ctx = self.contexts
         with socket.create_server(("127.0.0.1", 0), backlog=CONNECTIONS) as listener:
             for _ in range(CONNECTIONS):
-                client = socket.create_connection(listener.getsockname())
-                server, _address = listener.accept()
-                self.add(client, server, stack)
-
-    def add(self, client: socket.socket, server: socket.socket, stack: ExitStack) -> None:
-        """One connection."""
-        ends: list[ev.BufferEvent] = [ev.SocketBufferEvent(self.base, sock) for sock in (client, server)]
-        if self.setup.tls:
-            server_ctx, client_ctx = self.contexts
-            ends[0] = ev.TLSBufferEvent.wrap(ends[0], client_ctx, server_hostname="localhost")
-            ends[1] = ev.TLSBufferEvent.wrap(ends[1], server_ctx, server_side=True)
-        for end, side in zip(ends, (self.clients, self.servers), strict=True):
-            end.set_callbacks(event=self.on_event)
-            end.enable()
-            side.append(end)
-            stack.callback(end.abort)
+                one = ev.SocketBufferEvent(self.base, socket.create_connection(listener.getsockname()))
+                other = ev.SocketBufferEvent(self.base, listener.accept()[0])
+                if self.setup.over == "TLS":
+                    yield (
+                        ev.TLSBufferEvent.wrap(one, client_ctx, server_hostname="localhost"),
+                        ev.TLSBufferEvent.wrap(other, server_ctx, server_side=True),
+                    )
+                else:
+                    yield one, other
 
     def on_event(self, bev: ev.BufferEvent, what: ev.What) -> None:
         """A handshake is done, nothing else."""
@@ -178,9 +181,11 @@ class Run:
                 bev.set_rate_limit(limit(setup.connection))
             if group is not None:
                 group.add(bev)
-            bev.set_callbacks(discard if setup.tls else echo, keep_full if setup.tls else None, failed)
-            if setup.tls:
+            if setup.over == "TLS":
+                bev.set_callbacks(self.discard, keep_full, failed)
                 keep_full(bev)
+            else:
+                bev.set_callbacks(echo, None, failed)
         if group is not None and setup.drain:
 
             def drain(event: ev.Event, what: ev.EventFlag) -> None:
@@ -189,18 +194,29 @@ class Run:
 
             stack.callback(self.base.timer(TICK, drain, persist=True).close)
         for bev in self.clients:
-            bev.set_callbacks(discard, keep_full, failed)
+            bev.set_callbacks(self.discard, keep_full, failed)
             keep_full(bev)
+
+    def discard(self, bev: ev.BufferEvent) -> None:
+        """Take what has come."""
+        self.taken[bev] = self.taken.get(bev, 0) + len(bev.input)
+        bev.input.drain(len(bev.input))
+
+    def counts(self) -> list[int]:
+        """What each client has received."""
+        if self.setup.over == "pairs":
+            return [self.taken.get(bev, 0) for bev in self.clients]
+        return [received(bev.fd) for bev in self.clients]
 
     def begin(self) -> None:
         """Start measuring."""
-        self.started, self.first = time.monotonic(), [received(bev.fd) for bev in self.clients]
+        self.started, self.first = time.monotonic(), self.counts()
 
     def finish(self) -> Measured:
         """What was measured since begin()."""
         seconds = time.monotonic() - self.started
-        counts = [received(bev.fd) for bev in self.clients]
-        return Measured(self.setup, [(last - first) / seconds for first, last in zip(self.first, counts, strict=True)])
+        counts = zip(self.first, self.counts(), strict=True)
+        return Measured(self.setup, [(last - first) / seconds for first, last in counts])
 
 
 def run_for(base: ev.EventBase, seconds: float) -> None:
@@ -265,7 +281,7 @@ def table(results: list[Measured]) -> str:
             if text
         )
         numbers = (setup.expected, result.mean, result.deviation, min(result.rates), max(result.rates), result.total)
-        cells = ["TLS" if setup.tls else "TCP", name, *(f"{number:.1f}" for number in numbers)]
+        cells = [setup.over, name, *(f"{number:.1f}" for number in numbers)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

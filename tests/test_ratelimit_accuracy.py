@@ -30,15 +30,15 @@ def benchmark() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def results(benchmark: ModuleType, certificates: Any) -> dict[tuple[str, bool], Any]:
-    """What was measured, by the name of the setup and whether it was over TLS."""
+def results(benchmark: ModuleType, certificates: Any) -> dict[tuple[str, str], Any]:
+    """What was measured, by the name of the setup and what it was over."""
     contexts = ev.TLSContext.server(certificates.cert, certificates.key), ev.TLSContext.client(certificates.ca)
     with ev.EventBase() as base, benchmark.running(base, benchmark.SETUPS, contexts) as measure:
         for seconds in WINDOWS:
             measured = measure(seconds)
             if not any(faults(result) for result in measured):
                 break
-    return {(result.setup.name, result.setup.tls): result for result in measured}
+    return {(result.setup.name, result.setup.over): result for result in measured}
 
 
 def faults(result: Any) -> list[str]:
@@ -53,8 +53,8 @@ def faults(result: Any) -> list[str]:
     return found
 
 
-def check(results: Any, tls: bool) -> None:
-    measured = [result for (_, over_tls), result in results.items() if over_tls == tls]
+def check(results: Any, over: str) -> None:
+    measured = [result for (_, way), result in results.items() if way == over]
     assert len(measured) == 4
     assert {result.setup.name: faults(result) for result in measured if faults(result)} == {}
 
@@ -63,12 +63,17 @@ def test_rates_are_kept(results: Any) -> None:
     """test-ratelim.c: 30 connections, ticks of 100 ms, bursts of four: a group of 30 000 bytes per second, 1 000 for each
     connection, both, and both with a drain of the group.
     """
-    check(results, tls=False)
+    check(results, "TCP")
 
 
 def test_rates_are_kept_over_tls(results: Any) -> None:
     """The same, counted on the wire."""
-    check(results, tls=True)
+    check(results, "TLS")
+
+
+def test_rates_are_kept_by_pairs(results: Any) -> None:
+    """The same, without descriptors."""
+    check(results, "pairs")
 
 
 def test_the_table_can_be_made_anew(benchmark: ModuleType, tmp_path: Any) -> None:
