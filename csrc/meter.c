@@ -153,22 +153,36 @@ way_allowance(struct pev_bev *h)
 	return in < out ? in : out;
 }
 
-/* When to look for new bytes. Groups are filled by a timer of their own: twice a tick, not to miss one. */
+/* The time until the next multiple of a length. */
+static unsigned
+until_next(const struct pev_limits *l, unsigned ms)
+{
+	return ms - (unsigned)(milliseconds(l) % ms);
+}
+
+/* When to look for new bytes, in milliseconds. Groups are filled by a timer of their own: look twice a tick, not to miss
+ * one. */
 static void
 shortest_tick(const struct pev_limits *l, unsigned *ms)
 {
-	if (l != NULL && l->cfg != NULL) {
-		unsigned left = l->rate.tick - (unsigned)(milliseconds(l) % l->rate.tick);
-		*ms = left < *ms ? left : *ms;
-	}
-	if (l != NULL && l->group != NULL && l->group->rate.tick / 2 < *ms)
-		*ms = l->group->rate.tick / 2;
+	unsigned own = *ms, group = *ms;
+	if (l != NULL && l->cfg != NULL)
+		own = until_next(l, l->rate.tick);
+	if (l != NULL && l->group != NULL)
+		group = until_next(l, l->group->rate.tick > 1 ? l->group->rate.tick / 2 : 1);
+	own = group < own ? group : own;
+	*ms = own < *ms ? own : *ms;
 }
 
+/* Members of a group take turns in a new order each time: the share of whoever comes first is the largest. */
 static void
 step_after(struct pev_valve *v, unsigned ms)
 {
 	struct timeval tv = { ms / 1000, (ms % 1000) * 1000 };
+	unsigned random;
+	evutil_secure_rng_get_bytes(&random, sizeof random);
+	if (ms > 0)
+		tv.tv_usec += random % 1000;
 	event_add(&v->step, &tv);
 }
 
@@ -202,7 +216,7 @@ step(struct pev_bev *h, struct pev_valve *v)
 	} else if (n == 0) {
 		shortest_tick(h->limits, &ms);
 		shortest_tick(limits_of_writer(h), &ms);
-		step_after(v, ms ? ms : 1);
+		step_after(v, ms);
 	} else if (let_in(h, v, n) > 0) {
 		if (waiting(h))
 			step_after(v, 0);

@@ -416,10 +416,12 @@ class BufferEvent(RateLimited):
 
     @property
     def max_single_read(self) -> int:
-        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``,
-        ``bufferevent_get_max_single_read``).
+        """The most bytes of one read, 16384 at first; may be set, up to 2**31 - 1, and 0 sets the default
+        (``bufferevent_set_max_single_read``, ``bufferevent_get_max_single_read``).
 
-        Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
+        A socket: of one look at it; libevent 2.1 reads at most 4096, whatever this says. While it has a rate limit, that says
+        how much instead. TLS: of one step of decrypting, and the next follows at once: what is read from the wire, the
+        underlying says. Pairs and filters move all there is.
         """
         return check(lib.pev_bev_get_max_single(self._h, 0), self)
 
@@ -429,8 +431,12 @@ class BufferEvent(RateLimited):
 
     @property
     def max_single_write(self) -> int:
-        """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``,
-        ``bufferevent_get_max_single_write``). Up to 2**31 - 1.
+        """The most bytes of one write, 16384 at first; may be set, up to 2**31 - 1, and 0 sets the default
+        (``bufferevent_set_max_single_write``, ``bufferevent_get_max_single_write``).
+
+        A socket: of one time that it can be written to. While it has a rate limit, that says how much instead. TLS: nothing,
+        since it encrypts what was written in one piece in one piece: what is written to the wire, the underlying says. Pairs
+        and filters move all there is.
         """
         return check(lib.pev_bev_get_max_single(self._h, 1), self)
 
