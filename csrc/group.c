@@ -143,6 +143,7 @@ pev_group_new(struct pev_loop *loop, const struct pev_rate *rate, uint64_t id)
 		return NULL;
 	}
 	pev_source_init(&g->source, loop, id, PEV_LAYER_GROUP, shut_group, drop_group);
+	pev_watch_clock(loop);
 	return g;
 }
 
@@ -285,18 +286,29 @@ change_tick(struct pev_group *g, const struct pev_rate *rate)
 	return 0;
 }
 
-int
-pev_group_set_rate(struct pev_group *g, const struct pev_rate *rate)
+static int
+set_rate(struct pev_group *g, const struct pev_rate *rate, int anew)
 {
-	int code = pev_group_check(g);
-	if (code < 0)
-		return code;
-	code = rate->tick == g->rate.tick ? change_rate(g, rate) : change_tick(g, rate);
+	int code = anew ? change_tick(g, rate) : change_rate(g, rate);
 	if (code < 0)
 		return code;
 	g->rate = *rate;
 	calm_members(g);
 	return pev_group_set_min_share(g, g->min_share);
+}
+
+int
+pev_group_set_rate(struct pev_group *g, const struct pev_rate *rate)
+{
+	int code = pev_group_check(g);
+	return code < 0 ? code : set_rate(g, rate, rate->tick != g->rate.tick);
+}
+
+void
+pev_group_renew(struct pev_group *g)
+{
+	if (g->group != NULL)
+		set_rate(g, &g->rate, 1);
 }
 
 /* libevent takes no more than one tick's worth, whatever this says. 0 would be an end of the stream (facts of libevent
@@ -411,11 +423,13 @@ pev_limits_hold(struct pev_loop *loop)
 {
 	struct pev_source *source;
 	int held = 0;
+	pthread_mutex_lock(&loop->lock);
 	TAILQ_FOREACH(source, &loop->children, next_child) {
 		if (source->layer == PEV_LAYER_GROUP)
 			held |= hold_group((struct pev_group *)source);
 		else if (source->layer == PEV_LAYER_BUFFEREVENT && pev_valve_is_waiting((struct pev_bev *)source))
 			held |= start_hold(&((struct pev_bev *)source)->limits->valve->hold, VALVE_HOLD);
 	}
+	pthread_mutex_unlock(&loop->lock);
 	return held;
 }

@@ -272,6 +272,7 @@ close_loop(struct pev_loop *loop)
 	event_del(&loop->beat);
 	event_del(&loop->wake);
 	event_del(&loop->second_look);
+	pev_forget_clock(loop);
 	pev_release_signals(loop);
 	settle(base);
 	while ((source = TAILQ_FIRST(&loop->children)) != NULL)

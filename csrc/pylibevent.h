@@ -117,6 +117,8 @@ struct pev_loop {
 	struct event watch; /* the read end of the wake-up descriptor, fd -1 when there is none */
 	struct event beat;  /* where signals can't wake us: somebody else owns the wake-up descriptor */
 	struct event second_look; /* at what waits for EV_CLOSED only */
+	struct event *clock;      /* looks whether the clock was set back, while there are rate limits */
+	double clock_ahead;       /* of the monotonic one, at the last look */
 	struct event *breakers; /* one a priority */
 	int n_priorities;
 
@@ -381,6 +383,7 @@ struct pev_group {
 
 int pev_limits_sent(struct pev_bev *h);
 void pev_limits_free(struct pev_bev *h);
+void pev_limits_renew(struct pev_limits *l);
 struct ev_token_bucket_cfg *pev_make_cfg(const struct pev_rate *rate);
 long long pev_within(long long level, long long n, int burst);
 long long pev_level_kept(const struct pev_rate *old, const struct pev_rate *new, int d, long long level);
@@ -397,6 +400,13 @@ long long pev_group_bucket(struct bufferevent_rate_limit_group *group, int is_wr
 void pev_group_spend(struct bufferevent_rate_limit_group *group, int is_write, long long n);
 void pev_on_hold(evutil_socket_t fd, short what, void *arg);
 int pev_limits_hold(struct pev_loop *loop);
+
+void pev_group_renew(struct pev_group *g);
+
+/* ---- clock.c ---- */
+
+void pev_watch_clock(struct pev_loop *loop);
+void pev_forget_clock(struct pev_loop *loop);
 
 /* ---- meter.c ---- */
 

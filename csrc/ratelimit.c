@@ -1,13 +1,14 @@
 /* event2/bufferevent.h: the rate limit of one bufferevent.
  *
- * For sockets libevent keeps the buckets and moves the bytes; for pairs meter.c does. The rules that are kept here, in group.c
- * and in meter.c, and the facts that make them needed:
+ * For sockets libevent keeps the buckets and moves the bytes; for pairs meter.c does. The rules that are kept here and in
+ * group.c, and the facts that make them needed:
  *
  *   1. A limit sits at the bottom: on the bufferevent that moves the bytes, whatever stands on it. Filters are never
  *      charged, and TLS stalls inside a record (facts of libevent 4.2, 4.4).
  *   2. libevent borrows a bufferevent's configuration: it is ours, and freed when libevent has let go of it (2.6).
  *   3. A bucket never changes its tick. Its tick numbers would jump, and it might not be refilled for years (4.3): it is
  *      made anew, with what was left in it.
+ *      So it is when the time of day is set back (clock.c).
  *   4. A credit never lifts a bucket above its burst: libevent would let it grow without end (4.1).
  *   5. Refilling enables, and enabling gives a write callback out of nothing (3.8): none is told unless something was
  *      sent. Nor may it add an event without a descriptor.
@@ -137,6 +138,7 @@ pev_make_limits(struct pev_bev *low)
 		delete_limits(l);
 		return NULL;
 	}
+	pev_watch_clock(low->source.loop);
 	return l;
 }
 
@@ -234,6 +236,19 @@ set_rate(struct pev_bev *low, const struct pev_rate *rate)
 		return -ENOMEM;
 	l->unlimited = 0;
 	return replace_cfg(l, cfg, rate);
+}
+
+/* The same limit in a new bucket. */
+void
+pev_limits_renew(struct pev_limits *l)
+{
+	struct pev_rate rate = l->rate;
+	if (l->cfg == NULL || pev_is_pair(l->owner))
+		return;
+	bufferevent_lock(l->owner->bev);
+	set_rate(l->owner, &rate);
+	pev_calm(l->owner);
+	bufferevent_unlock(l->owner->bev);
 }
 
 int
