@@ -181,6 +181,8 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->limits != NULL && !pev_limits_sent(h))
+		return;
 	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
 		note(h, PEV_NOTE_WRITE);
 }
@@ -519,6 +521,8 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 		return code;
 	if (h->options & BEV_OPT_THREADSAFE)
 		options |= BEV_TRIG_DEFER_CALLBACKS;
+	if (h->limits != NULL)
+		h->limits->sent = 1;
 	bufferevent_trigger(h->bev, (short)iotype, options);
 	return 0;
 }
@@ -561,15 +565,4 @@ pev_bev_get_max_single(struct pev_bev *h, int is_write)
 	if (code < 0)
 		return code;
 	return is_write ? bufferevent_get_max_single_write(h->bev) : bufferevent_get_max_single_read(h->bev);
-}
-
-int
-pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	int code = pev_bev_usable(h);
-	if (code < 0)
-		return code;
-	*out = is_write ? bufferevent_get_max_to_write(h->bev) : bufferevent_get_max_to_read(h->bev);
-	return 0;
 }

@@ -63,7 +63,6 @@ int pev_bev_trigger(struct pev_bev *h, int iotype, int options);
 int pev_bev_trigger_event(struct pev_bev *h, int what);
 int pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n);
 long long pev_bev_get_max_single(struct pev_bev *h, int is_write);
-int pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out);
 
 int pev_bev_get_fd(struct pev_bev *h);
 int pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out);

@@ -103,6 +103,7 @@ free_now(struct pev_bev *h)
 	pev_buffer_owner_gone(h->views[1], 1);
 	if (h->layer != NULL && h->layer->before_free != NULL)
 		h->layer->before_free(h);
+	pev_limits_free(h);
 	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
 	if (pev_bev_is_socket(h))
 		pev_bev_close_descriptor(h);

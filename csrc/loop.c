@@ -298,6 +298,7 @@ close_loop(struct pev_loop *loop)
 	event_del(&loop->beat);
 	event_del(&loop->wake);
 	event_del(&loop->second_look);
+	pev_forget_clock(loop);
 	pev_release_signals(loop);
 	settle(base);
 	while ((source = TAILQ_FIRST(&loop->children)) != NULL)
@@ -428,6 +429,8 @@ poll_once(struct pev_loop *loop, int flags)
 	loop->statistics.polls++;
 	pev_passing = loop;
 	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
+	if (result == 1 && pev_limits_hold(loop))
+		result = flags & EVLOOP_NONBLOCK ? 0 : event_base_loop(loop->base, EVLOOP_ONCE | flags);
 	pev_passing = NULL;
 	if (result < 0)
 		return errno ? -errno : -PEV_EFAILED;

@@ -73,6 +73,8 @@ on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 	struct pev_pair *p = arg;
 	PEV_UNUSED(buf);
 	pev_time_output(&p->b, info);
+	if (info->n_added && p->partner != NULL)
+		pev_valve_kick(&p->partner->b);
 	if (p->b.cut && info->n_added)
 		tell(p, BEV_EVENT_WRITING | BEV_EVENT_ERROR, EPIPE);
 }
@@ -142,6 +144,28 @@ on_pair_event(struct pev_bev *h, short what, int error)
 	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
 		bufferevent_disable(h->bev, EV_READ);
 	return what;
+}
+
+static struct pev_bev *
+pair_partner(const struct pev_bev *h)
+{
+	struct pev_pair *partner = ((const struct pev_pair *)h)->partner;
+	return partner != NULL ? &partner->b : NULL;
+}
+
+static struct bufferevent *
+pair_source(const struct pev_bev *h)
+{
+	const struct pev_pair *p = (const struct pev_pair *)h;
+	return p->partner != NULL ? p->partner->b.bev : p->last_words;
+}
+
+static void
+pair_changed(struct pev_bev *h)
+{
+	pev_valve_kick(h);
+	if (pair_of(h)->partner != NULL)
+		pev_valve_kick(&pair_of(h)->partner->b);
 }
 
 static int
@@ -249,11 +273,12 @@ part(struct pev_pair *p, struct pev_pair *partner)
 	discard_output(&partner->b);
 	if (!p->silent && !p->finished && p->b.time_left > 0 && pev_bev_has_output(&p->b)) {
 		leave_last_words(p->b.bev, partner);
-		return;
+	} else {
+		bufferevent_disable(p->b.bev, EV_WRITE);
+		if (!p->silent)
+			tell_end(partner, BEV_EVENT_READING | BEV_EVENT_EOF);
 	}
-	bufferevent_disable(p->b.bev, EV_WRITE);
-	if (!p->silent)
-		tell_end(partner, BEV_EVENT_READING | BEV_EVENT_EOF);
+	pev_limits_changed(&partner->b);
 }
 
 static void
@@ -277,4 +302,7 @@ static const struct pev_layer pair_layer = {
 	.before_free = before_pair_free,
 	.flush = flush_pair,
 	.peeked = pair_peeked,
+	.partner = pair_partner,
+	.source = pair_source,
+	.on_change = pair_changed,
 };

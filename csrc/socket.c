@@ -1,6 +1,19 @@
 /* event2/bufferevent.h: the plain socket: its descriptor, and how it connects. */
 #include "pylibevent.h"
 
+/* Without a descriptor nothing can come of its events, but enabling adds them (facts of libevent 3.1): as internal ones they
+ * don't keep the loop. A new descriptor makes them ordinary again. */
+static void
+hush(struct bufferevent *bev)
+{
+	if (event_get_fd(&bev->ev_read) >= 0)
+		return;
+	event_del(&bev->ev_read);
+	event_del(&bev->ev_write);
+	pev_mark_internal(&bev->ev_read);
+	pev_mark_internal(&bev->ev_write);
+}
+
 struct pev_bev *
 pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
 {
@@ -21,6 +34,7 @@ pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
 		errno = ENOMEM;
 		return NULL;
 	}
+	hush(bev);
 	pev_bev_init(h, loop, bev, options, id, NULL);
 	return h;
 }
@@ -64,6 +78,7 @@ pev_bev_set_fd(struct pev_bev *h, int fd)
 		return -PEV_EFAILED;
 	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
 	evbuffer_freeze(h->bev->output, 1);
+	hush(h->bev);
 	h->made_fd = 0;
 	h->ended = 0;
 	return 0;
@@ -118,6 +133,7 @@ drop_failed_socket(struct pev_bev *h)
 	}
 	event_del(&h->bev->ev_read);
 	event_del(&h->bev->ev_write);
+	hush(h->bev);
 }
 
 void

@@ -5,7 +5,15 @@ from ._library import enable_debug_logging, libevent_version, openssl_version, s
 from ._version import __version__
 from .addresses import parse_address
 from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Reservation
-from .bufferevent import BufferEvent, FilterBufferEvent, PairBufferEvent, SocketBufferEvent
+from .bufferevent import (
+    BufferEvent,
+    FilterBufferEvent,
+    PairBufferEvent,
+    RateLimit,
+    RateLimitGroup,
+    SocketBufferEvent,
+    Totals,
+)
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
     ClosedError,
@@ -69,6 +77,8 @@ __all__ = [
     "Option",
     "PairBufferEvent",
     "Peek",
+    "RateLimit",
+    "RateLimitGroup",
     "Reservation",
     "SocketBufferEvent",
     "TLSBufferEvent",
@@ -76,6 +86,7 @@ __all__ = [
     "TLSContext",
     "TLSEOFError",
     "TLSError",
+    "Totals",
     "What",
     "__version__",
     "enable_debug_logging",

@@ -140,6 +140,7 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_EFDS: (lambda text: OSError(errno.EMFILE, text), "too few descriptors left for an EventBase"),
     lib.PEV_ESIGNALS: (RuntimeError, "{}: another base that is running receives this process's signals"),
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
+    lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),
     errno.ERANGE: (ValueError, "{}: beyond the end of the file"),
     lib.PEV_EVALUE: (ValueError, "{}: not a value that libevent takes here"),

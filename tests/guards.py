@@ -39,7 +39,6 @@ UNREACHABLE = {
     "evbuffer_peek (a sendfile chain)": "not offered: files are read when they are added",
     "evutil_socketpair": "not offered: socket.socketpair() does it",
     "bufferevent_getcb, bufferevent_get_ssl (another kind)": "each kind has only what it can do",
-    "ev_token_bucket_cfg_new": "not offered yet: rate limits",
     "bufferevent_filter_new": "not offered yet: filters",
 }
 
@@ -657,6 +656,70 @@ def a_single_read_beyond_an_int() -> None:
     with ev.EventBase() as base:
         one, _other = bev_pair(base)
         one.max_single_read = 2**32
+
+
+@guard("ev_token_bucket_cfg_new", ValueError)
+def ticks_and_rates_that_are_none() -> None:
+    refused = 0
+    for arguments in ((1, 1, 1, 1, 0), (1, 1, 1, 1, 0.0005), (1, 1, 1, 1, -1), (1, 1, 1, 1, 536870912), (2**32, 1), (1, 2**32)):
+        try:
+            ev.RateLimit(*arguments)
+        except ValueError:
+            refused += 1
+    assert refused == 6, refused
+    raise ValueError("all of them")
+
+
+@guard("bufferevent_decrement_read_limit", RuntimeError)
+def decrementing_a_limit_that_is_not_there() -> None:
+    with ev.EventBase() as base, ev.RateLimitGroup(base, ev.RateLimit(1, 1)) as group:
+        one, _other = bev_pair(base)
+        group.add(one)
+        one.decrement_read_limit(1)
+
+
+@guard("bufferevent_rate_limit_group_set_min_share", ValueError)
+def a_share_of_nothing() -> None:
+    with ev.EventBase() as base, ev.RateLimitGroup(base, ev.RateLimit(1, 1)) as group:
+        group.min_share = 0
+
+
+@guard("bufferevent_rate_limit_group_free")
+def a_group_closed_with_members() -> None:
+    with ev.EventBase() as base:
+        group = ev.RateLimitGroup(base, ev.RateLimit(10, 10, tick=0.001))
+        ends = bev_pair(base)
+        for bev in ends:
+            group.add(bev)
+            bev.enable()
+            bev.write(b"x" * 1000)
+        ends[0].abort()  # libevent frees it in some later pass
+        group.close()
+        base.loop(ev.LoopFlag.NONBLOCK)
+        base.loop(ev.LoopFlag.NONBLOCK)
+
+
+@guard("bufferevent_add_to_rate_limit_group", ValueError)
+def a_member_from_another_base() -> None:
+    with ev.EventBase() as base, ev.EventBase() as second, ev.RateLimitGroup(second, ev.RateLimit(1, 1)) as group:
+        one, _other = bev_pair(base)
+        group.add(one)
+
+
+@guard("bufferevent_set_rate_limit")
+def a_limit_that_nobody_keeps() -> None:
+    with ev.EventBase() as base:
+        ends = bev_pair(base)
+        for bev in ends:
+            bev.set_rate_limit(ev.RateLimit(10, 10, tick=0.001))
+            bev.enable()
+            bev.write(b"x" * 100)
+        gc.collect()
+        base.timer(0.05, lambda event, what: base.loopexit())
+        base.dispatch()
+        ends[0].abort()
+        ends[1].set_rate_limit(None)
+        base.loop(ev.LoopFlag.NONBLOCK)
 
 
 @guard("bufferevent_priority_set", ValueError)

@@ -3,6 +3,15 @@
 from .common import BufferEvent
 from .filter import FilterBufferEvent
 from .pair import PairBufferEvent
+from .ratelimit import RateLimit, RateLimitGroup, Totals
 from .socket import SocketBufferEvent
 
-__all__ = ["BufferEvent", "FilterBufferEvent", "PairBufferEvent", "SocketBufferEvent"]
+__all__ = [
+    "BufferEvent",
+    "FilterBufferEvent",
+    "PairBufferEvent",
+    "RateLimit",
+    "RateLimitGroup",
+    "SocketBufferEvent",
+    "Totals",
+]

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 
-from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import has_news, settle, settle_quietly
@@ -36,6 +35,7 @@ from ..errors import (
     check_two,
 )
 from ..flags import EventFlag, FlushMode, Option, What
+from .ratelimit import RateLimited
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
@@ -56,7 +56,6 @@ _TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_NO_LIMIT = 2**63 - 1
 
 
 class Watermark(NamedTuple):
@@ -82,7 +81,7 @@ def check_options(options: object) -> int:
     return bits
 
 
-class BufferEvent(Handle):
+class BufferEvent(RateLimited):
     """A stream of bytes both ways, with a buffer each: what all kinds share (``struct bufferevent``).
 
     It isn't made itself; SocketBufferEvent, TLSBufferEvent and the others are.
@@ -127,6 +126,7 @@ class BufferEvent(Handle):
         self._on_write: DataCallback | None = None
         self._on_event: EventsCallback | None = None
         self._muted = -1
+        self._rate_limit = self._rate_limit_group = None
         self._h = handle
 
     # ------------------------------------------------------------ bytes
@@ -436,10 +436,12 @@ class BufferEvent(Handle):
 
     @property
     def max_single_read(self) -> int:
-        """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``,
-        ``bufferevent_get_max_single_read``).
+        """The most bytes of one read, 16384 at first; may be set, up to 2**31 - 1, and 0 sets the default
+        (``bufferevent_set_max_single_read``, ``bufferevent_get_max_single_read``).
 
-        Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
+        A socket: of one look at it; libevent 2.1 reads at most 4096, whatever this says. While it has a rate limit, that says
+        how much instead. TLS: of one step of decrypting, and the next follows at once: what is read from the wire, the
+        underlying says. Pairs and filters move all there is.
         """
         return check(lib.pev_bev_get_max_single(self._h, 0), self)
 
@@ -449,29 +451,18 @@ class BufferEvent(Handle):
 
     @property
     def max_single_write(self) -> int:
-        """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``,
-        ``bufferevent_get_max_single_write``). Up to 2**31 - 1.
+        """The most bytes of one write, 16384 at first; may be set, up to 2**31 - 1, and 0 sets the default
+        (``bufferevent_set_max_single_write``, ``bufferevent_get_max_single_write``).
+
+        A socket: of one time that it can be written to. While it has a rate limit, that says how much instead. TLS: nothing,
+        since it encrypts what was written in one piece in one piece: what is written to the wire, the underlying says. Pairs
+        and filters move all there is.
         """
         return check(lib.pev_bev_get_max_single(self._h, 1), self)
 
     @max_single_write.setter
     def max_single_write(self, size: int) -> None:
         check(lib.pev_bev_set_max_single(self._h, 1, check_int(size, "max_single_write", 0, MAX_INT)), self)
-
-    @property
-    def max_to_read(self) -> int | None:
-        """How many bytes it would read now, all limits together (``bufferevent_get_max_to_read``). None: no limit."""
-        return self._max_to(0)
-
-    @property
-    def max_to_write(self) -> int | None:
-        """How many bytes it would write now, all limits together (``bufferevent_get_max_to_write``). None: no limit."""
-        return self._max_to(1)
-
-    def _max_to(self, is_write: int) -> int | None:
-        out = ffi.new("long long *")
-        check(lib.pev_bev_get_max_to(self._h, is_write, out), self)
-        return None if out[0] == _NO_LIMIT else int(out[0])
 
     # ------------------------------------------------------------ what it is
 
