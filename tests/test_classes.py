@@ -43,6 +43,7 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "DNSBase": dns,
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, print),
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
+        "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(1, 1)),
     }
     made["PairBufferEvent"], partner = ev.PairBufferEvent.new(base)
     made["TLSBufferEvent"] = ev.TLSBufferEvent.accept(base, other, made["TLSContext"])
@@ -52,7 +53,7 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
     partner.abort()
     for name in ("TLSBufferEvent", "SocketBufferEvent", "PairBufferEvent"):
         made[name].abort()
-    for name in ("Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
+    for name in ("Listener", "DNSBase", "Event", "Buffer", "FileSegment", "RateLimitGroup"):
         made[name].close()
 
 
@@ -146,7 +147,7 @@ NASTY = [
     None, True, -1, 0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, -2**63, 1e308, -0.5, float("nan"), float("inf"), 0.001,
     "", "a", "\\0", "\\ud800", "x" * 1000, b"", b"\\0", bytearray(b"abc"), memoryview(b"abc")[::2], (), [], {}, object(), print,
     ("127.0.0.1", 1), ("", 0, 0, 0), ev.EventFlag.READ, ev.EventFlag(255), ev.What(0xFF), ev.LoopFlag.ONCE, ev.Option(15),
-    ev.EOLStyle.NUL, ev.Buffer(b"abc"), ev.Buffer,
+    ev.EOLStyle.NUL, ev.Buffer(b"abc"), ev.Buffer, ev.RateLimit(1, 1, tick=0.001), ev.RateLimit(None, 2**31 - 1, tick=2e6),
 ]
 """
 
@@ -188,6 +189,7 @@ def make():
         "DNSBase": dns,
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, lambda request: None),
         "TLSContext": server,
+        "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(100, 100)),
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
         "PairBufferEvent": ev.PairBufferEvent.new(base)[0],
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
