@@ -151,7 +151,7 @@ def test_no_timeout_of_writing_when_all_is_written(base: ev.EventBase, make: Mak
 
 @pytest.mark.parametrize("defer", [False, True])
 def test_trigger(base: ev.EventBase, make: Make, defer: bool) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_postpone}, over a filter: marks hold it back, unless they are to
+    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_postpone}: over a filter, marks hold it back, unless they are to
     be ignored; all bits of an event arrive.
     """
     one, other = make()
@@ -225,7 +225,7 @@ def test_data_isn_t_stuck_behind_a_header(base: ev.EventBase) -> None:
 
 
 def test_watermarks(base: ev.EventBase, make: Make) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_watermarks, over filters: 65000 bytes in portions of 10 to 20."""
+    """regress_bufferevent.c bufferevent/bufferevent_watermarks: over filters, 65000 bytes in portions of 10 to 20."""
     one, other = make()
     first, second = ev.FilterBufferEvent(one, None, through), ev.FilterBufferEvent(other, through, None)
     data = bytes(i % 256 for i in range(65_000))

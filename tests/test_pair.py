@@ -188,7 +188,7 @@ def test_timeouts(base: ev.EventBase, pair: Pair) -> None:
 @pytest.mark.parametrize("options", [ev.Option(0), ev.Option.DEFER_CALLBACKS])
 @pytest.mark.parametrize("defer", [False, True])
 def test_trigger(base: ev.EventBase, options: ev.Option, defer: bool) -> None:
-    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_defer,_postpone,_defer_postpone}, over a pair: marks hold it
+    """regress_bufferevent.c bufferevent/bufferevent_trigger{,_defer,_postpone,_defer_postpone}: over a pair, marks hold it
     back, unless they are to be ignored; all bits of an event arrive.
     """
     one, other = ev.PairBufferEvent.new(base, options)
