@@ -88,7 +88,7 @@ def stand(base: ev.EventBase, certificates: Any) -> Iterator[Stand]:
 
 
 def test_upstreams_zlib(base: ev.EventBase) -> None:
-    """regress_zlib.c bufferevent/bufferevent_zlib: 8333 bytes in two pieces, FINISHED, over a socket pair."""
+    """regress_bufferevent.c bufferevent/bufferevent_zlib: 8333 bytes in two pieces, FINISHED, over a socket pair."""
     one, other = socket.socketpair()
     _, outgoing = zlib_filter()
     incoming, _ = zlib_filter()

@@ -536,7 +536,7 @@ def test_feeding_it_what_it_cannot_take(kind: Format) -> None:
 
 
 def test_the_values_of_upstream() -> None:
-    """regress_zlib.c bufferevent/bufferevent_zlib: its filters alone, 8333 bytes in two pieces, then the end."""
+    """regress_bufferevent.c bufferevent/bufferevent_zlib: its filters alone, 8333 bytes in two pieces, then the end."""
     data = bytes(i % 256 for i in range(8333))
     incoming, outgoing = zlib_filter()
     source, wire, got = Buffer(), Buffer(), Buffer()

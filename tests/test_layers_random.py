@@ -1,4 +1,4 @@
-"""Any sequence of writes, reads, flushes, switches and marks, on every layer of any stack: each byte comes once and in order."""
+"""Any sequence of writes, reads, flushes, switches, marks, on every layer of any stack: each byte comes once, in order."""
 
 from __future__ import annotations
 
