@@ -9,6 +9,8 @@ PYTHON = python3
 VENV = .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS =
+# Many tests wait for a timer, so more processes than cores. PROCESSES=0 runs all in one.
+PROCESSES = 4
 
 RECIPE = build_ffi.py setup.py pyproject.toml
 SOURCES = $(wildcard csrc/*.c csrc/*.h)
@@ -20,10 +22,10 @@ demo: build $(VENV)/demo.txt
 	$(VENV)/bin/python examples/demo.py
 
 test: system-test build $(VENV)/test.txt
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
 
 test-dev: system-test build $(VENV)/test.txt
-	$(VENV)/bin/python -X dev -W error -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -X dev -W error -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
 
 check: build $(VENV)/check.txt
 	$(VENV)/bin/ruff check .
