@@ -166,7 +166,11 @@ class Monkey:
             options = self.chance.choice([ev.Option(0), ev.Option.CLOSE_ON_FREE])
             ends = [
                 ev.FilterBufferEvent(
-                    end, *(self.chance.choice([None, self.filter]) for _ in "io"), options, self.chance.choice([None, self.closed])
+                    end,
+                    self.chance.choice([None, self.filter]),
+                    self.chance.choice([None, self.filter]),
+                    options,
+                    self.chance.choice([None, self.closed]),
                 )
                 for end in ends
             ]

@@ -1,4 +1,4 @@
-"""Any sequence of writes, reads, flushes, switches and marks, on every layer of any stack, delivers each byte once and in order."""
+"""Any sequence of writes, reads, flushes, switches and marks, on all layers of any stack, delivers each byte once, in order."""
 
 from __future__ import annotations
 

@@ -419,7 +419,9 @@ class BufferEvent(Handle):
         """The most bytes of one read; 0 sets the default (``bufferevent_set_max_single_read``,
         ``bufferevent_get_max_single_read``).
 
-        Up to 2**31 - 1. libevent 2.1 reads at most 4096 bytes from a socket at a time, whatever this says.
+        Up to 2**31 - 1. It holds for what a socket reads; libevent 2.1 reads at most 4096 bytes from it at a time, whatever
+        this says. In pairs and filters, where nothing is read, it has no effect: for a filter set that of the socket below.
+        While a rate limit is set, that takes its place.
         """
         return check(lib.pev_bev_get_max_single(self._h, 0), self)
 
@@ -430,7 +432,7 @@ class BufferEvent(Handle):
     @property
     def max_single_write(self) -> int:
         """The most bytes of one write; 0 sets the default (``bufferevent_set_max_single_write``,
-        ``bufferevent_get_max_single_write``). Up to 2**31 - 1.
+        ``bufferevent_get_max_single_write``). Up to 2**31 - 1. It holds for sockets, as max_single_read does.
         """
         return check(lib.pev_bev_get_max_single(self._h, 1), self)
 
