@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -538,6 +539,18 @@ def test_what_the_loop_never_came_to_raise_comes_out_of_the_base_s_close() -> No
     with pytest.raises(KeyError):
         base.close()
     assert base.closed
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_base_collected_before_it_could_raise_leaves_nothing_behind() -> None:
+    def broken(*_: object) -> ev.FilterResult:
+        raise KeyError("why")
+
+    bev, other = make(ev.EventBase(), None, broken)
+    bev.write(b"x")
+    del bev, other
+    _kept.clear()
+    gc.collect()
 
 
 @pytest.mark.parametrize("answer", [None, 3, -1, True, "OK", 1.0, [], ev.What.EOF], ids=repr)

@@ -705,9 +705,11 @@ class EventBase(Handle):
             if lib.pev_loop_check(handle) == 0:
                 _warn(f"unclosed {self!r}", ResourceWarning, source=self)
         finally:  # the warning may be an error
-            if lib.pev_loop_check(handle) == 0:
-                self.close()
-            lib.pev_loop_free(handle)
+            try:
+                if lib.pev_loop_check(handle) == 0:
+                    self.close()
+            finally:  # it raises what the loop never came to raise
+                lib.pev_loop_free(handle)
 
 
 __all__ = ["EventBase"]
