@@ -550,6 +550,7 @@ make_bev(struct pev_filter *f, struct pev_bev *under, int options)
 struct pev_bev *
 pev_filter_new(struct pev_bev *under, int asks_input, int asks_output, int options, uint64_t id)
 {
+	PEV_VISIT(pev_visit_bev(under));
 	struct pev_filter *f;
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);

@@ -105,6 +105,7 @@ make_end(struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t i
 int
 pev_pair_new(struct pev_loop *loop, int options, uint64_t id, uint64_t partner_id, struct pev_bev **out)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct bufferevent *pair[2];
 	struct pev_pair *one, *other;
 	int code = pev_loop_usable(loop, 0);

@@ -132,6 +132,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
     int check_host, int options, uint64_t id)
 {
 	struct pev_ssl *s;
+	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
@@ -165,6 +166,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 int
 pev_ssl_start(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -280,6 +282,7 @@ looked(struct pev_bev *h)
 int
 pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -290,6 +293,7 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
 }
@@ -325,6 +329,7 @@ pev_ssl_verify_result(struct pev_bev *h)
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
 	int code = look(h);
 	if (code < 0) {
@@ -342,6 +347,7 @@ pev_ssl_version(struct pev_bev *h)
 int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
 	int code = look(h);
 	if (code < 0)
@@ -359,6 +365,7 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int reused, code = look(h);
 	if (code < 0)
 		return code;
@@ -371,6 +378,7 @@ pev_ssl_session_reused(struct pev_bev *h)
 int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
 	unsigned char *at;
 	int n = 0, code = look(h);
