@@ -188,8 +188,10 @@ on_write(struct bufferevent *bev, void *arg)
 }
 
 static void
-stop_after_error(struct pev_bev *h)
+stop_after_error(struct pev_bev *h, short what)
 {
+	if (what & BEV_EVENT_WRITING)
+		read_last_words(h);
 	h->paused = 0;
 	if (h->layer != NULL && h->layer->stop_reading != NULL)
 		h->layer->stop_reading(h);
@@ -206,7 +208,7 @@ pev_bev_sift_events(struct pev_bev *h, short what, int error)
 	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) != (BEV_EVENT_EOF | BEV_EVENT_WRITING))
 		h->ended |= what & ENDS;
 	if (what & BEV_EVENT_ERROR)
-		stop_after_error(h);
+		stop_after_error(h, what);
 	return what;
 }
 
@@ -224,7 +226,7 @@ latch(struct pev_bev *h, short what)
 	if ((what & BEV_EVENT_ERROR) && (what & BEV_EVENT_WRITING))
 		read_last_words(h);
 	if (what & BEV_EVENT_ERROR)
-		stop_after_error(h);
+		stop_after_error(h, what);
 	return 1;
 }
 

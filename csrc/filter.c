@@ -20,8 +20,9 @@
 
 #include <limits.h>
 
-/* How much of one stream is filtered before others get their turn. As much as four passes gather for Python. */
-#define MOST_AT_ONCE (4 * PEV_READY_BYTES)
+/* How much of one stream is filtered before others get their turn: what four passes gather for Python. */
+#define MOST_BYTES (4 * PEV_READY_BYTES)
+#define MOST_CALLS (4 * PEV_READY_MAX)
 
 enum { IN, OUT };
 
@@ -32,7 +33,7 @@ struct way {
 	unsigned char answered; /* calling it now would give nothing new */
 	unsigned char more;     /* it may have stopped at the limit */
 	size_t took, gave;      /* bytes in one call: what others add or take meanwhile doesn't hide them */
-	size_t taken;           /* bytes in this turn of the loop */
+	size_t taken, calls;    /* in this turn of the loop */
 	uint64_t turn;
 	struct pev_lending *lending;
 };
@@ -122,15 +123,22 @@ must_wait(struct pev_filter *f, const struct way *w)
 	return (h->over != NULL && !w->allowed) || pev_bev_peeked(h);
 }
 
+/* libevent doesn't tell what Python froze; but both of these change nothing, and say whether they could. */
+static int
+is_frozen(struct evbuffer *source, struct evbuffer *destination)
+{
+	return evbuffer_drain(source, 0) < 0 || evbuffer_commit_space(destination, NULL, 0) < 0;
+}
+
 /* A turn of the loop has its share of each stream. */
 static int
 had_enough(struct pev_filter *f, struct way *w)
 {
 	uint64_t turn = f->b.source.loop->statistics.polls;
 	if (w->turn != turn)
-		w->taken = 0;
+		w->taken = w->calls = 0;
 	w->turn = turn;
-	return w->taken >= MOST_AT_ONCE;
+	return w->taken >= MOST_BYTES || w->calls >= MOST_CALLS;
 }
 
 static int
@@ -188,10 +196,13 @@ run(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffe
 		return BEV_ERROR;
 	if (w->running || w->answered || (mode == BEV_NORMAL && evbuffer_get_length(source) == 0 && !w->more))
 		return BEV_NEED_MORE;
-	if (must_wait(f, w) || had_enough(f, w)) {
+	if (is_frozen(source, destination))
+		return BEV_NEED_MORE;
+	if (must_wait(f, w) || (mode == BEV_NORMAL && had_enough(f, w))) {
 		look_again(f);
 		return BEV_NEED_MORE;
 	}
+	w->calls++;
 	w->running = 1;
 	w->took = w->gave = 0;
 	result = w->asks ? ask(f, is_output, source, destination, limit, mode) : pass_through(source, destination, limit);
@@ -226,14 +237,16 @@ force(struct pev_filter *f, int is_output, int mode)
 	struct way *w = &f->ways[is_output];
 	struct evbuffer *source = is_output ? f->b.bev->output : f->b.under->bev->input;
 	struct evbuffer *destination = is_output ? f->b.under->bev->output : f->b.bev->input;
+	size_t left = evbuffer_get_length(source); /* what a filter adds to its own source comes later */
 	int moved = 0;
 	unsigned char allowed = w->allowed;
 	w->allowed = 1;
 	w->answered = 0;
 	while (run(f, is_output, source, destination, -1, mode) == BEV_OK) {
 		moved = 1;
-		if (evbuffer_get_length(source) == 0)
+		if (evbuffer_get_length(source) == 0 || w->took >= left)
 			break;
+		left -= w->took;
 	}
 	w->allowed = allowed;
 	w->more = 0;

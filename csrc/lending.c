@@ -19,6 +19,7 @@ pev_lent_new(uint64_t id)
 		return NULL;
 	h->id = id;
 	h->for_filters = 1;
+	h->fork_generation = pev_fork_generation;
 	return h;
 }
 

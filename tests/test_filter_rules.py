@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -540,6 +541,18 @@ def test_what_the_loop_never_came_to_raise_comes_out_of_the_base_s_close() -> No
     assert base.closed
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_base_collected_before_it_could_raise_leaves_nothing_behind() -> None:
+    def broken(*_: object) -> ev.FilterResult:
+        raise KeyError("why")
+
+    bev, other = make(ev.EventBase(), None, broken)
+    bev.write(b"x")
+    del bev, other
+    _kept.clear()
+    gc.collect()
+
+
 @pytest.mark.parametrize("answer", [None, 3, -1, True, "OK", 1.0, [], ev.What.EOF], ids=repr)
 def test_other_answers_are_errors(base: ev.EventBase, answer: object) -> None:
     bev, _other = make(base, None, lambda *_: answer)
@@ -602,3 +615,62 @@ def test_a_connection_below_comes_through(base: ev.EventBase, first: str) -> Non
     assert got == [b"WORDS"]
     bev.close()
     listener.close()
+
+
+def test_a_flush_of_one_that_writes_to_itself_ends(base: ev.EventBase) -> None:
+    def echo(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
+        if mode == NORMAL:
+            return NEED_MORE
+        destination.write(source.read())
+        bev.write(b"again")
+        return OK
+
+    bev, other = make(base, None, echo)
+    log = Log(other)
+    bev.write(b"words")
+    assert bev.flush(WRITE, FLUSH) is True
+    base.dispatch()
+    assert log.data == b"words"
+    bev.abort()
+
+
+def test_one_that_takes_a_byte_at_a_time_leaves_others_their_turn(base: ev.EventBase) -> None:
+    turns: list[int] = []
+
+    def slow(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
+        destination.write(source.read(1))
+        return OK
+
+    bev, other = make(base, None, slow)
+    log = Log(other)
+    bev.write(b"x" * 10_000)
+    base.timer(0, lambda event, what: turns.append(len(log.data)))
+    base.dispatch()
+    assert len(log.data) == 10_000
+    assert turns[0] < 10_000
+
+
+@pytest.mark.parametrize("way", ["input", "output"])
+def test_frozen_ends_hold_the_bytes_up(base: ev.EventBase, way: str) -> None:
+    bev, other = make(base, upper, upper)
+    log = Log(bev if way == "input" else other)
+    frozen = bev.input if way == "input" else bev.underlying.output
+    with pytest.raises(BufferError):
+        frozen.freeze(start=way == "output")
+    start = bev.underlying.input if way == "input" else None
+    if start is not None:
+        start.freeze(start=True)
+    else:
+        frozen.freeze(start=False)
+    (other if way == "input" else bev).write(b"words")
+    bev.enable()
+    for _ in range(3):
+        base.loop(ev.LoopFlag.NONBLOCK)
+    assert not log.data
+    if start is not None:
+        start.unfreeze(start=True)
+    else:
+        frozen.unfreeze(start=False)
+    bev.flush()
+    base.dispatch()
+    assert log.data == b"WORDS"

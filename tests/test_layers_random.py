@@ -186,15 +186,17 @@ def test_every_byte_arrives_once_and_in_order(
 @given(
     bottom=st.sampled_from(["socket", "pair"]),
     layers=st.lists(layer, max_size=3),
-    steps=st.lists(step.filter(lambda step: step[0] not in ("enable", "disable") and step[:2] != ("flush", 1)), max_size=30),
+    steps=st.lists(step.filter(lambda step: step[0] not in ("enable", "disable")), max_size=30),
 )
 def test_a_close_loses_nothing(bottom: str, layers: list[Any], steps: list[tuple[Any, ...]]) -> None:
-    """Whatever is on its way when one end closes: the other gets it all, then EOF, and nothing after that."""
+    """Whatever is on its way when one end closes: the other gets it all, then EOF, and nothing after that. That one writes
+    nothing itself: a socket that is closed with bytes unread resets the connection.
+    """
     with ev.EventBase() as base:
         stack = Stack(base, bottom, layers, True)
         stack.tops[1].enable()
         for name, number, *arguments in steps:
-            if name != "marks" or number == 0:
+            if number == 0 or name in ("read", "read_buffer", "loop"):
                 stack.do(name, number, *arguments)
         for bev in stack.levels[0]:
             bev.set_watermark(READ | WRITE)

@@ -87,6 +87,7 @@ class EventBase(Handle):
         "_taken",
         "_turn",
         "_uncached",
+        "_unraised",
         "_view",
     )
 
@@ -104,6 +105,7 @@ class EventBase(Handle):
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._closing: dict[int, Callable[[], Callable[[], object] | None]] = {}  # who wants to hear of close(), weakly
         self._failures: list[BaseException] = []
+        self._unraised: list[BaseException] = []  # what came since the last pass
         self._due: Iterator[Entry] | None = None
         self._left: list[Entry] = []
         self._turn = self._got = self._serial = 0
@@ -723,10 +725,12 @@ class EventBase(Handle):
             if lib.pev_loop_check(handle) == 0:
                 _warn(f"unclosed {self!r}", ResourceWarning, source=self)
         finally:  # the warning may be an error
-            if lib.pev_loop_check(handle) == 0:
-                self.close()
-            del self._h  # whoever the warning gave it to has an object without a handle
-            lib.pev_loop_free(handle)
+            try:
+                if lib.pev_loop_check(handle) == 0:
+                    self.close()
+            finally:  # it raises what the loop never came to raise
+                del self._h  # whoever the warning gave it to has an object without a handle
+                lib.pev_loop_free(handle)
 
 
 __all__ = ["EventBase"]
