@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
 NAMES += ["pair", "filter", "ratelimit"]
-SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
+SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
 SOURCES += ["group", "meter", "clock"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.

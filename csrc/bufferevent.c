@@ -8,6 +8,7 @@
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
  *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"
 
@@ -18,7 +19,7 @@
 int
 pev_bev_usable(const struct pev_bev *h)
 {
-	if (h->bev == NULL || h->lingering)
+	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
@@ -27,7 +28,7 @@ pev_bev_usable(const struct pev_bev *h)
 int
 pev_bev_usable_alone(const struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
 }
@@ -35,6 +36,7 @@ pev_bev_usable_alone(const struct pev_bev *h)
 int
 pev_bev_check(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	return pev_bev_usable(h);
 }
 
@@ -86,6 +88,8 @@ at_high_mark(const struct pev_bev *h)
 static void
 let_settle(struct pev_bev *h)
 {
+	if (h->over != NULL && h->over->bev != NULL && h->over->layer->on_change != NULL)
+		h->over->layer->on_change(h->over);
 	for (; h != NULL && h->bev != NULL; h = h->under) {
 		if (h->layer != NULL && h->layer->on_change != NULL)
 			h->layer->on_change(h);
@@ -140,6 +144,26 @@ pev_bev_hold(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ trampolines */
 
+/* libevent gives up where a write fails, though what the peer sent before may still wait in the system: why it hung up, for
+ * instance. Up to the high mark, and MOST_LAST_WORDS. */
+#define MOST_LAST_WORDS (1024 * 1024)
+
+static void
+read_last_words(struct pev_bev *h)
+{
+	struct evbuffer *input = h->bev->input;
+	size_t before = evbuffer_get_length(input);
+	int fd = bufferevent_getfd(h->bev);
+	if (!pev_bev_is_socket(h) || h->over != NULL || h->exports || fd < 0)
+		return;
+	evbuffer_unfreeze(input, 0);
+	while (!at_high_mark(h) && evbuffer_get_length(input) < before + MOST_LAST_WORDS && evbuffer_read(input, fd, -1) > 0)
+		;
+	evbuffer_freeze(input, 0);
+	if (evbuffer_get_length(input) > before && (h->wants & EV_READ) && (bufferevent_get_enabled(h->bev) & EV_READ))
+		note(h, PEV_NOTE_READ);
+}
+
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
@@ -163,41 +187,51 @@ on_write(struct bufferevent *bev, void *arg)
 		note(h, PEV_NOTE_WRITE);
 }
 
-/* Rule 3: what is left of events that whoever has the callbacks shall hear of. */
-static short
-latch(struct pev_bev *h, short what)
+static void
+stop_after_error(struct pev_bev *h, short what)
 {
-	if (h->ended & BEV_EVENT_ERROR)
-		return 0;
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) == (BEV_EVENT_EOF | BEV_EVENT_WRITING))
-		return what; /* a pair's: the other end reads no more, but may write */
-	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
-		return 0; /* told before */
-	h->ended |= what & ENDS;
-	if (what & BEV_EVENT_ERROR) {
-		h->paused = 0;
-		if (h->layer != NULL && h->layer->stop_reading != NULL)
-			h->layer->stop_reading(h);
-		else
-			bufferevent_disable(h->bev, EV_READ | EV_WRITE);
-	}
-	return what;
+	if (what & BEV_EVENT_WRITING)
+		read_last_words(h);
+	h->paused = 0;
+	if (h->layer != NULL && h->layer->stop_reading != NULL)
+		h->layer->stop_reading(h);
+	else
+		bufferevent_disable(h->bev, EV_READ | EV_WRITE);
 }
 
-/* The same, for one whose callbacks another has that stands on it. */
+/* Events of one whose callbacks another has that stands on it: what that shall hear of. Rule 3 is for the one on top. */
 short
 pev_bev_sift_events(struct pev_bev *h, short what, int error)
 {
 	if (h->layer != NULL && h->layer->on_event != NULL)
 		what = h->layer->on_event(h, what, error);
-	return what ? latch(h, what) : 0;
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) != (BEV_EVENT_EOF | BEV_EVENT_WRITING))
+		h->ended |= what & ENDS;
+	if (what & BEV_EVENT_ERROR)
+		stop_after_error(h, what);
+	return what;
+}
+
+/* Rule 3: whether these events are told. */
+static int
+latch(struct pev_bev *h, short what)
+{
+	if (h->ended & BEV_EVENT_ERROR)
+		return 0;
+	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING | BEV_EVENT_WRITING)) == (BEV_EVENT_EOF | BEV_EVENT_WRITING))
+		return 1; /* a pair's: the other end reads no more, but may write */
+	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
+		return 0; /* told before */
+	h->ended |= what & ENDS;
+	if (what & BEV_EVENT_ERROR)
+		stop_after_error(h, what);
+	return 1;
 }
 
 void
 pev_bev_note_events(struct pev_bev *h, short what, int error)
 {
-	what = latch(h, what);
-	if (what == 0)
+	if (!latch(h, what))
 		return;
 	h->source.detail = error;
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
@@ -245,10 +279,6 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 	h->options = (unsigned char)options;
 	h->layer = layer;
 	h->open = layer == NULL;
-	if (options & BEV_OPT_THREADSAFE) {
-		bufferevent_incref(bev);
-		h->kept = bev;
-	}
 	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }
@@ -258,7 +288,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -269,7 +299,7 @@ pev_bev_want(struct pev_bev *h, int callbacks)
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -297,7 +327,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 int
 pev_bev_disable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -314,7 +344,7 @@ pev_bev_disable(struct pev_bev *h, int events)
 int
 pev_bev_enabled(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
 }
@@ -341,7 +371,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -358,7 +388,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
@@ -373,6 +403,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
@@ -380,6 +411,7 @@ pev_bev_read(struct pev_bev *h, char *out, size_t n)
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
@@ -387,7 +419,7 @@ pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 long long
 pev_bev_input_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
 }
@@ -395,7 +427,7 @@ pev_bev_input_length(struct pev_bev *h)
 long long
 pev_bev_output_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
 }
@@ -406,7 +438,7 @@ pev_bev_output_length(struct pev_bev *h)
 int
 pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct timeval read_tv, write_tv;
 	int code = pev_bev_usable(h);
 	if (code < 0)
@@ -422,7 +454,7 @@ pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 int
 pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -438,7 +470,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 int
 pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -448,7 +480,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 int
 pev_bev_set_priority(struct pev_bev *h, int priority)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -460,7 +492,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 int
 pev_bev_get_priority(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_priority(h->bev);
 }
@@ -468,7 +500,7 @@ pev_bev_get_priority(struct pev_bev *h)
 int
 pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -483,7 +515,7 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 int
 pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -498,7 +530,7 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 int
 pev_bev_trigger_event(struct pev_bev *h, int what)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -512,7 +544,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 int
 pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -528,7 +560,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 long long
 pev_bev_get_max_single(struct pev_bev *h, int is_write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

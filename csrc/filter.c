@@ -20,8 +20,9 @@
 
 #include <limits.h>
 
-/* How much of one stream is filtered before others get their turn. As much as four passes gather for Python. */
-#define MOST_AT_ONCE (4 * PEV_READY_BYTES)
+/* How much of one stream is filtered before others get their turn: what four passes gather for Python. */
+#define MOST_BYTES (4 * PEV_READY_BYTES)
+#define MOST_CALLS (4 * PEV_READY_MAX)
 
 enum { IN, OUT };
 
@@ -30,8 +31,9 @@ struct way {
 	unsigned char running;  /* it is being called */
 	unsigned char allowed;  /* by this file, and not from within the one above */
 	unsigned char answered; /* calling it now would give nothing new */
-	unsigned char more;     /* it stopped at the limit */
-	size_t taken;           /* bytes in this turn of the loop */
+	unsigned char more;     /* it may have stopped at the limit */
+	size_t took, gave;      /* bytes in one call: what others add or take meanwhile doesn't hide them */
+	size_t taken, calls;    /* in this turn of the loop */
 	uint64_t turn;
 	struct pev_lending *lending;
 };
@@ -43,7 +45,7 @@ struct pev_filter {
 	bufferevent_event_cb lower_event;
 	void *lower_arg;
 	struct event *again;
-	struct evbuffer_cb_entry *input_callback, *output_callback;
+	struct evbuffer_cb_entry *input_callback, *output_callback, *lower_input_callback, *lower_output_callback;
 	short end;              /* of the one below: not told yet */
 	unsigned char failed;
 	unsigned char used;     /* something went out */
@@ -121,15 +123,22 @@ must_wait(struct pev_filter *f, const struct way *w)
 	return (h->over != NULL && !w->allowed) || pev_bev_peeked(h);
 }
 
+/* libevent doesn't tell what Python froze; but both of these change nothing, and say whether they could. */
+static int
+is_frozen(struct evbuffer *source, struct evbuffer *destination)
+{
+	return evbuffer_drain(source, 0) < 0 || evbuffer_commit_space(destination, NULL, 0) < 0;
+}
+
 /* A turn of the loop has its share of each stream. */
 static int
 had_enough(struct pev_filter *f, struct way *w)
 {
 	uint64_t turn = f->b.source.loop->statistics.polls;
 	if (w->turn != turn)
-		w->taken = 0;
+		w->taken = w->calls = 0;
 	w->turn = turn;
-	return w->taken >= MOST_AT_ONCE;
+	return w->taken >= MOST_BYTES || w->calls >= MOST_CALLS;
 }
 
 static int
@@ -147,7 +156,7 @@ static int
 ask(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffer *destination, long long limit, int mode)
 {
 	struct pev_loop *loop = f->b.source.loop;
-	struct pev_lending lending = { .lender = &f->b, .from = { source, destination } };
+	struct pev_lending lending = { .from = { source, destination } };
 	int result;
 	f->ways[is_output].lending = &lending;
 	loop->calling++;
@@ -160,22 +169,42 @@ ask(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffe
 	return result;
 }
 
+/* What one call means for the next. */
+static void
+judge(struct pev_filter *f, int is_output, int result, size_t left, long long limit, int mode)
+{
+	struct way *w = &f->ways[is_output];
+	w->taken += w->took;
+	w->more = result == BEV_OK && limit >= 0 && w->gave;
+	w->answered = result != BEV_OK || !w->took;
+	/* Where bytes were taken, and are left, libevent's loop goes on. */
+	if (result == BEV_OK && w->gave && (left ? !w->took : w->more))
+		look_again(f);
+	if (mode == BEV_FINISHED || w->took)
+		f->finished[is_output] = mode == BEV_FINISHED;
+	if (is_output && (w->took || w->gave))
+		f->used = 1;
+}
+
 /* BEV_OK when something moved. */
 static enum bufferevent_filter_result
 run(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffer *destination, long long limit, int mode)
 {
 	struct way *w = &f->ways[is_output];
-	size_t from = evbuffer_get_length(source), to = evbuffer_get_length(destination), left, there;
 	int result;
 	if (!is_alive(f))
 		return BEV_ERROR;
-	if (w->running || w->answered || (mode == BEV_NORMAL && from == 0 && !w->more))
+	if (w->running || w->answered || (mode == BEV_NORMAL && evbuffer_get_length(source) == 0 && !w->more))
 		return BEV_NEED_MORE;
-	if (must_wait(f, w) || had_enough(f, w)) {
+	if (is_frozen(source, destination))
+		return BEV_NEED_MORE;
+	if (must_wait(f, w) || (mode == BEV_NORMAL && had_enough(f, w))) {
 		look_again(f);
 		return BEV_NEED_MORE;
 	}
+	w->calls++;
 	w->running = 1;
+	w->took = w->gave = 0;
 	result = w->asks ? ask(f, is_output, source, destination, limit, mode) : pass_through(source, destination, limit);
 	w->running = 0;
 	tell_closing(f);
@@ -185,19 +214,8 @@ run(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffe
 		fail(f, is_output);
 		return BEV_ERROR;
 	}
-	left = evbuffer_get_length(source);
-	there = evbuffer_get_length(destination);
-	if (left < from)
-		w->taken += from - left;
-	w->more = result == BEV_OK && limit >= 0 && there >= to && there - to >= (size_t)limit;
-	w->answered = result != BEV_OK || left >= from;
-	if (result == BEV_OK && left && left >= from && there > to && !w->more)
-		look_again(f);
-	if (mode == BEV_FINISHED || left < from)
-		f->finished[is_output] = mode == BEV_FINISHED;
-	if (is_output && (left != from || there != to))
-		f->used = 1;
-	return left != from || there != to ? BEV_OK : BEV_NEED_MORE;
+	judge(f, is_output, result, evbuffer_get_length(source), limit, mode);
+	return w->took || w->gave ? BEV_OK : BEV_NEED_MORE;
 }
 
 static enum bufferevent_filter_result
@@ -219,14 +237,16 @@ force(struct pev_filter *f, int is_output, int mode)
 	struct way *w = &f->ways[is_output];
 	struct evbuffer *source = is_output ? f->b.bev->output : f->b.under->bev->input;
 	struct evbuffer *destination = is_output ? f->b.under->bev->output : f->b.bev->input;
+	size_t left = evbuffer_get_length(source); /* what a filter adds to its own source comes later */
 	int moved = 0;
 	unsigned char allowed = w->allowed;
 	w->allowed = 1;
 	w->answered = 0;
 	while (run(f, is_output, source, destination, -1, mode) == BEV_OK) {
 		moved = 1;
-		if (evbuffer_get_length(source) == 0)
+		if (evbuffer_get_length(source) == 0 || w->took >= left)
 			break;
+		left -= w->took;
 	}
 	w->allowed = allowed;
 	w->more = 0;
@@ -257,6 +277,8 @@ try_to_end(struct pev_filter *f)
 		force(f, IN, BEV_FINISHED);
 	if (!is_alive(f) || !f->finished[IN])
 		return; /* failed, or its turn will come */
+	if (pev_end_is_early(&f->b))
+		return;
 	f->end = 0;
 	forward(f, what, 0);
 }
@@ -335,10 +357,25 @@ on_again(evutil_socket_t fd, short what, void *arg)
 /* ------------------------------------------------------------------ what happens to our buffers, and below */
 
 static void
+on_lower_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	PEV_UNUSED(buf);
+	((struct pev_filter *)arg)->ways[IN].took += info->n_deleted;
+}
+
+static void
+on_lower_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	PEV_UNUSED(buf);
+	((struct pev_filter *)arg)->ways[OUT].gave += info->n_added;
+}
+
+static void
 on_input_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
 	struct pev_filter *f = arg;
 	PEV_UNUSED(buf);
+	f->ways[IN].gave += info->n_added;
 	if (!info->n_deleted || !is_alive(f))
 		return;
 	f->ways[IN].answered = 0;
@@ -351,6 +388,7 @@ on_output_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void
 {
 	struct pev_filter *f = arg;
 	PEV_UNUSED(buf);
+	f->ways[OUT].took += info->n_deleted;
 	if (info->n_added)
 		f->ways[OUT].answered = 0;
 	pev_time_output(&f->b, info);
@@ -411,7 +449,7 @@ on_filter_event(struct pev_bev *h, short what, int error)
 	PEV_UNUSED(error);
 	if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING) && (h->ended & BEV_EVENT_EOF))
 		return 0;
-	if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_WRITING) && !pev_bev_has_output(h)) {
+	if ((what & ~BEV_EVENT_READING) == (BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING) && !pev_bev_has_output(h)) {
 		bufferevent_enable(h->bev, EV_WRITE);
 		stop_idle_clock(filter_of(h));
 		what &= ~BEV_EVENT_WRITING;
@@ -454,6 +492,13 @@ filter_peeked(const struct pev_bev *h)
 /* ------------------------------------------------------------------ making */
 
 static void
+remove_callback(struct evbuffer *buf, struct evbuffer_cb_entry *callback)
+{
+	if (callback != NULL)
+		evbuffer_remove_cb_entry(buf, callback);
+}
+
+static void
 release(struct pev_filter *f)
 {
 	if (f->again != NULL)
@@ -489,7 +534,12 @@ make_bev(struct pev_filter *f, struct pev_bev *under, int options)
 		return NULL;
 	f->input_callback = evbuffer_add_cb(bev->input, on_input_change, f);
 	f->output_callback = evbuffer_add_cb(bev->output, on_output_change, f);
-	if (f->input_callback == NULL || f->output_callback == NULL) {
+	f->lower_input_callback = evbuffer_add_cb(under->bev->input, on_lower_input, f);
+	f->lower_output_callback = evbuffer_add_cb(under->bev->output, on_lower_output, f);
+	if (f->input_callback == NULL || f->output_callback == NULL || f->lower_input_callback == NULL ||
+	    f->lower_output_callback == NULL) {
+		remove_callback(under->bev->input, f->lower_input_callback);
+		remove_callback(under->bev->output, f->lower_output_callback);
 		bufferevent_free(bev);
 		pev_bev_listen(under);
 		return NULL;
@@ -500,6 +550,7 @@ make_bev(struct pev_filter *f, struct pev_bev *under, int options)
 struct pev_bev *
 pev_filter_new(struct pev_bev *under, int asks_input, int asks_output, int options, uint64_t id)
 {
+	PEV_VISIT(pev_visit_bev(under));
 	struct pev_filter *f;
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
@@ -578,9 +629,14 @@ before_filter_free(struct pev_bev *h)
 	f->again = NULL;
 	if (h->under->bev == NULL)
 		return;
+	remove_callback(h->under->bev->input, f->lower_input_callback);
+	remove_callback(h->under->bev->output, f->lower_output_callback);
 	if (h->under->connecting != PEV_NOT_CONNECTING)
 		h->under->upper_event = NULL;
-	bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	if (h->options & BEV_OPT_CLOSE_ON_FREE)
+		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	else
+		pev_bev_listen(h->under);
 }
 
 /* Rule 6. */
@@ -589,7 +645,6 @@ give_back(struct pev_filter *f, struct pev_bev *under)
 {
 	struct bufferevent *bev = under->bev;
 	int unheard = BEV_TRIG_DEFER_CALLBACKS;
-	pev_bev_listen(under);
 	if (!(f->under_enabled & EV_READ))
 		bufferevent_disable(bev, EV_READ);
 	else if (evbuffer_get_length(bev->input))
@@ -620,6 +675,7 @@ static const struct pev_layer filter_layer = {
 	.before_free = before_filter_free,
 	.after_free = after_filter_free,
 	.flush = flush_filter,
+	.waits_for_all = 1,
 	.is_sending = is_sending,
 	.on_change = on_change,
 	.is_busy = is_busy,

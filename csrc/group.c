@@ -115,13 +115,13 @@ drop_group(struct pev_source *source)
 void
 pev_group_drop(struct pev_group *g)
 {
-	if (!pev_source_bury(&g->source))
-		drop_group(&g->source);
+	pev_source_discard(&g->source);
 }
 
 struct pev_group *
 pev_group_new(struct pev_loop *loop, const struct pev_rate *rate, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_group *g;
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0) {
@@ -150,12 +150,14 @@ pev_group_new(struct pev_loop *loop, const struct pev_rate *rate, uint64_t id)
 int
 pev_group_check(struct pev_group *g)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	return g->group == NULL ? -PEV_ECLOSED : pev_loop_usable(g->source.loop, 0);
 }
 
 int
 pev_group_close(struct pev_group *g)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code;
 	if (g->group == NULL)
 		return 0;
@@ -170,6 +172,7 @@ pev_group_close(struct pev_group *g)
 int
 pev_group_add(struct pev_group *g, struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	struct pev_bev *low = code < 0 ? NULL : pev_find_bottom(h, &code);
 	struct pev_limits *l;
@@ -194,6 +197,7 @@ pev_group_add(struct pev_group *g, struct pev_bev *h)
 int
 pev_group_remove(struct pev_group *g, struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_has(g, h);
 	struct pev_bev *low = pev_bottom_of(h);
 	if (code > 0) {
@@ -207,6 +211,7 @@ pev_group_remove(struct pev_group *g, struct pev_bev *h)
 int
 pev_group_has(struct pev_group *g, struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	struct pev_bev *low = pev_bottom_of(h);
 	int code = pev_group_check(g);
 	return code < 0 ? code : h->bev != NULL && low->limits != NULL && low->limits->group == g;
@@ -215,6 +220,7 @@ pev_group_has(struct pev_group *g, struct pev_bev *h)
 int
 pev_group_count(struct pev_group *g)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	return code < 0 ? code : g->n_members;
 }
@@ -300,6 +306,7 @@ set_rate(struct pev_group *g, const struct pev_rate *rate, int anew)
 int
 pev_group_set_rate(struct pev_group *g, const struct pev_rate *rate)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	return code < 0 ? code : set_rate(g, rate, rate->tick != g->rate.tick);
 }
@@ -316,6 +323,7 @@ pev_group_renew(struct pev_group *g)
 int
 pev_group_set_min_share(struct pev_group *g, int n)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	if (code < 0)
 		return code;
@@ -328,6 +336,7 @@ pev_group_set_min_share(struct pev_group *g, int n)
 int
 pev_group_get_min_share(struct pev_group *g)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	return code < 0 ? code : g->min_share;
 }
@@ -336,6 +345,7 @@ pev_group_get_min_share(struct pev_group *g)
 int
 pev_group_get_level(struct pev_group *g, int is_write, long long *out)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	if (code < 0 || g->rate.rate[is_write] == 0)
 		return code;
@@ -346,6 +356,7 @@ pev_group_get_level(struct pev_group *g, int is_write, long long *out)
 int
 pev_group_decrement(struct pev_group *g, int is_write, long long n)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	if (code < 0 || g->rate.rate[is_write] == 0)
 		return code;
@@ -357,6 +368,7 @@ pev_group_decrement(struct pev_group *g, int is_write, long long n)
 int
 pev_group_totals(struct pev_group *g, uint64_t *out)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	if (code < 0)
 		return code;
@@ -369,6 +381,7 @@ pev_group_totals(struct pev_group *g, uint64_t *out)
 int
 pev_group_reset_totals(struct pev_group *g)
 {
+	PEV_VISIT(pev_visit_alone(g->source.loop));
 	int code = pev_group_check(g);
 	if (code < 0)
 		return code;

@@ -19,6 +19,7 @@ pev_lent_new(uint64_t id)
 		return NULL;
 	h->id = id;
 	h->for_filters = 1;
+	h->fork_generation = pev_fork_generation;
 	return h;
 }
 
@@ -39,13 +40,6 @@ pev_lend(struct pev_lending *lending, struct pev_buffer *source, struct pev_buff
 {
 	lend(lending, SOURCE, source);
 	lend(lending, DESTINATION, destination);
-}
-
-/* Whether memory is shown that a change would move. */
-int
-pev_lent_peeked(const struct pev_buffer *h)
-{
-	return h->exports || (h->lending != NULL && pev_bev_peeked(h->lending->lender));
 }
 
 int

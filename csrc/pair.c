@@ -20,6 +20,8 @@ struct pev_pair {
 	struct bufferevent *last_words; /* the closed partner, while it is the source of what comes in */
 	struct evbuffer_cb_entry *last_callback;
 	struct evbuffer_cb_entry *output_callback;
+	struct evbuffer_cb_entry *input_callback; /* while an end waits for the one above */
+	short end;
 	unsigned char silent;   /* to be closed as libevent does it */
 	unsigned char finished; /* it said that nothing more will be written */
 };
@@ -37,6 +39,32 @@ tell(struct pev_pair *p, short what, int error)
 {
 	errno = error;
 	bufferevent_trigger_event(p->b.bev, what, 0);
+}
+
+static void
+on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_pair *p = arg;
+	short what = p->end;
+	if (!info->n_deleted || evbuffer_get_length(buf) || !what)
+		return;
+	p->end = 0;
+	tell(p, what, 0);
+}
+
+/* When the one above has taken all that came before. */
+static void
+tell_end(struct pev_pair *p, short what)
+{
+	if ((what & BEV_EVENT_READING) && pev_end_is_early(&p->b)) {
+		if (p->input_callback == NULL)
+			p->input_callback = evbuffer_add_cb(p->b.bev->input, on_input, p);
+		if (p->input_callback != NULL) {
+			p->end |= what;
+			return;
+		}
+	}
+	tell(p, what, 0);
 }
 
 static void
@@ -79,6 +107,7 @@ make_end(struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t i
 int
 pev_pair_new(struct pev_loop *loop, int options, uint64_t id, uint64_t partner_id, struct pev_bev **out)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct bufferevent *pair[2];
 	struct pev_pair *one, *other;
 	int code = pev_loop_usable(loop, 0);
@@ -179,7 +208,7 @@ flush_pair(struct pev_bev *h, int iotype, int mode)
 		if (iotype & EV_WRITE)
 			p->finished = h->cut = 1;
 		if (what)
-			tell(partner, what, 0);
+			tell_end(partner, what);
 	}
 	return moved;
 }
@@ -196,7 +225,7 @@ static void
 on_last_words(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
 	if (info->n_deleted && evbuffer_get_length(buf) == 0)
-		tell(arg, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
+		tell_end(arg, BEV_EVENT_READING | BEV_EVENT_EOF);
 }
 
 /* What one end has written, and the other still has to take. */
@@ -246,7 +275,7 @@ part(struct pev_pair *p, struct pev_pair *partner)
 	} else {
 		bufferevent_disable(p->b.bev, EV_WRITE);
 		if (!p->silent)
-			tell(partner, BEV_EVENT_READING | BEV_EVENT_EOF, 0);
+			tell_end(partner, BEV_EVENT_READING | BEV_EVENT_EOF);
 	}
 	pev_limits_changed(&partner->b);
 }
@@ -258,6 +287,8 @@ before_pair_free(struct pev_bev *h)
 	struct bufferevent *bev = h->bev;
 	bufferevent_lock(bev);
 	evbuffer_remove_cb_entry(bev->output, p->output_callback);
+	if (p->input_callback != NULL)
+		evbuffer_remove_cb_entry(bev->input, p->input_callback);
 	bufferevent_disable(bev, EV_READ);
 	drop_last_words(p);
 	if (p->partner != NULL)

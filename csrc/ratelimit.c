@@ -254,7 +254,7 @@ pev_limits_renew(struct pev_limits *l)
 int
 pev_bev_set_rate_limit(struct pev_bev *h, const struct pev_rate *rate)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code;
 	struct pev_bev *low = pev_find_bottom(h, &code);
 	if (low == NULL)
@@ -273,7 +273,7 @@ pev_bev_set_rate_limit(struct pev_bev *h, const struct pev_rate *rate)
 int
 pev_bev_get_level(struct pev_bev *h, int is_write, long long *out)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code;
 	struct pev_bev *low = pev_find_bottom(h, &code);
 	if (low == NULL)
@@ -290,7 +290,7 @@ pev_bev_get_level(struct pev_bev *h, int is_write, long long *out)
 int
 pev_bev_decrement(struct pev_bev *h, int is_write, long long n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code;
 	struct pev_bev *low = pev_find_bottom(h, &code);
 	struct pev_limits *l;
@@ -311,7 +311,7 @@ pev_bev_decrement(struct pev_bev *h, int is_write, long long n)
 int
 pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code;
 	if (pev_find_bottom(h, &code) == NULL)
 		return code;

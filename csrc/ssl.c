@@ -55,6 +55,15 @@ take_errors(struct pev_ssl *s)
 	}
 }
 
+/* Deferred events come in one: the peer's close_notify, and the end of the one below that follows it. */
+static int
+is_clean_end(const struct pev_ssl *s, short what)
+{
+	const short both = BEV_EVENT_READING | BEV_EVENT_EOF;
+	return (what & both) == both && (what & BEV_EVENT_ERROR) && s->n_errors == 0 &&
+	    !(s->b.under->ended & BEV_EVENT_ERROR);
+}
+
 /* The one below ended: libevent says ERROR, or EOF where that is allowed, and no direction. */
 static int
 is_end_below(const struct pev_ssl *s, short what)
@@ -77,6 +86,8 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 			bufferevent_disable(h->bev, EV_READ);
 		return what;
 	}
+	if (is_clean_end(s, what))
+		what &= ~BEV_EVENT_ERROR;
 	if (is_end_below(s, what)) {
 		if (h->ended)
 			return 0;
@@ -121,6 +132,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
     int check_host, int options, uint64_t id)
 {
 	struct pev_ssl *s;
+	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
@@ -154,6 +166,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 int
 pev_ssl_start(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -269,6 +282,7 @@ looked(struct pev_bev *h)
 int
 pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -279,6 +293,7 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
 }
@@ -314,6 +329,7 @@ pev_ssl_verify_result(struct pev_bev *h)
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
 	int code = look(h);
 	if (code < 0) {
@@ -331,6 +347,7 @@ pev_ssl_version(struct pev_bev *h)
 int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
 	int code = look(h);
 	if (code < 0)
@@ -348,6 +365,7 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int reused, code = look(h);
 	if (code < 0)
 		return code;
@@ -360,6 +378,7 @@ pev_ssl_session_reused(struct pev_bev *h)
 int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
 	unsigned char *at;
 	int n = 0, code = look(h);

@@ -7,32 +7,42 @@ takes it after the pass, and raises it when the callbacks of that pass were call
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Protocol
 
-_kept: list[tuple[object, BaseException]] = []
+_stray: list[BaseException] = []  # of no base that is known
 
 
-def keep(base: object, error: BaseException) -> None:
-    """The loop of this base shall raise it; None: the first loop that looks."""
-    _kept.append((base, error))
+class Keeper(Protocol):
+    """Where what was raised waits: an EventBase."""
+
+    _unraised: list[BaseException]
+
+
+def keep(base: Keeper, error: BaseException) -> None:
+    """The loop of this base shall raise it."""
+    base._unraised.append(error)
 
 
 def keep_stray(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
-    """Raised outside of what a callback of C's guards: an interrupt that came at its first line."""
-    keep(None, error if error is not None else kind())
+    """Raised outside of what a callback of C's guards: an interrupt that came at its first line. The first loop that looks
+    raises it.
+    """
+    _stray.append(error if error is not None else kind())
 
 
-def take(base: object) -> list[BaseException]:
+def take(base: Keeper) -> list[BaseException]:
     """What this base's loop has to raise."""
-    if not _kept:
+    if not base._unraised and not _stray:
         return []
-    taken = [error for owner, error in _kept if owner is base or owner is None]
-    _kept[:] = [entry for entry in _kept if entry[0] is not base and entry[0] is not None]
-    return taken
+    errors = base._unraised + _stray
+    base._unraised.clear()
+    _stray.clear()
+    return errors
 
 
-def reraise(errors: list[BaseException]) -> None:
-    """Raise the only one, or all of them in a group."""
+def reraise(errors: list[BaseException], text: str) -> None:
+    """Raise the only one, or all of them in a group with this text."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise BaseExceptionGroup("callbacks that libevent waited for", errors)
+        raise BaseExceptionGroup(text, errors)

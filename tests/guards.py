@@ -39,7 +39,6 @@ UNREACHABLE = {
     "evbuffer_peek (a sendfile chain)": "not offered: files are read when they are added",
     "evutil_socketpair": "not offered: socket.socketpair() does it",
     "bufferevent_getcb, bufferevent_get_ssl (another kind)": "each kind has only what it can do",
-    "bufferevent_filter_new": "not offered yet: filters",
 }
 
 Outcome = tuple[type[BaseException], ...] | None
@@ -921,6 +920,73 @@ def names_that_are_none() -> None:
                 continue
             raise AssertionError(name)
         dns.getaddrinfo("x.test", 65536, print)
+
+
+@guard("bufferevent_filter_new")
+def filters_without_progress() -> None:
+    with ev.EventBase() as base:
+        one, other = ev.PairBufferEvent.new(base)
+        first = ev.FilterBufferEvent(one, None, lambda *_: ev.FilterResult.OK)
+        second = ev.FilterBufferEvent(other, lambda *_: ev.FilterResult.OK)
+        first.write(b"x")
+        second.enable()
+        base.loop(ev.LoopFlag.NONBLOCK)
+        one_more, _ = ev.PairBufferEvent.new(base)
+        _.write(b"x")
+        third = ev.FilterBufferEvent(one_more, lambda *_: ev.FilterResult.OK)
+        third.enable()
+        assert base.dispatch()
+
+
+@guard("bufferevent_filter_new", RuntimeError)
+def a_base_closed_in_a_filter() -> None:
+    base = ev.EventBase()
+    one, _other = ev.PairBufferEvent.new(base)
+    bev = ev.FilterBufferEvent(one, None, lambda *_: base.close())
+    bev.write(b"x")
+    try:
+        base.dispatch()
+    finally:
+        base.close()
+
+
+@guard("bufferevent_filter_new")
+def a_filter_freed_in_its_own_call() -> None:
+    with ev.EventBase() as base:
+        one, other = ev.PairBufferEvent.new(base)
+
+        def close(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
+            bev.abort()
+            source.remove_buffer(destination)
+            return ev.FilterResult.OK
+
+        bev = ev.FilterBufferEvent(one, close, close)
+        bev.enable()
+        bev.write(b"x")
+        other.close()
+        base.dispatch()
+
+
+@guard("bufferevent_filter_new", ValueError)
+def a_filter_with_options_that_exclude_each_other() -> None:
+    with ev.EventBase() as base:
+        ev.FilterBufferEvent(ev.PairBufferEvent.new(base)[0], options=ev.Option.UNLOCK_CALLBACKS)
+
+
+@guard("bufferevent_pair_new", ev.ClosedError)
+def a_pair_on_a_closed_base() -> None:
+    base = ev.EventBase()
+    base.close()
+    ev.PairBufferEvent.new(base)
+
+
+@guard("bufferevent_free (one end of a pair)", BrokenPipeError)
+def writing_to_a_freed_partner() -> None:
+    with ev.EventBase() as base:
+        one, other = ev.PairBufferEvent.new(base)
+        one.close()
+        base.loop(ev.LoopFlag.NONBLOCK)
+        other.write(b"x")
 
 
 def main(name: str) -> None:

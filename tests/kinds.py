@@ -53,6 +53,11 @@ def bev_pair(base: ev.EventBase) -> tuple[ev.SocketBufferEvent, ev.SocketBufferE
     return ev.SocketBufferEvent(base, one), ev.SocketBufferEvent(base, other)
 
 
+def passes(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
+    source.remove_buffer(destination, limit)
+    return ev.FilterResult.OK
+
+
 @kind
 def timer(base: ev.EventBase, hit: Hit) -> object:
     return base.timer(0, lambda event, what: hit(event))
@@ -99,6 +104,44 @@ def read(base: ev.EventBase, hit: Hit) -> object:
     one.enable()
     other.write(b"x" * 10_000)
     return one, other
+
+
+@kind
+def pair_read(base: ev.EventBase, hit: Hit) -> object:
+    one, other = ev.PairBufferEvent.new(base)
+    one.set_callbacks(read=hit)
+    one.enable()
+    other.write(b"x" * 10_000)
+    return one, other
+
+
+@kind
+def pair_ended(base: ev.EventBase, hit: Hit) -> object:
+    one, other = ev.PairBufferEvent.new(base)
+    one.set_callbacks(event=lambda bev, what: hit(bev))
+    other.close()
+    return one
+
+
+@kind
+def filter_read(base: ev.EventBase, hit: Hit) -> object:
+    one, other = bev_pair(base)
+    bev = ev.FilterBufferEvent(one, passes, passes)
+    bev.set_callbacks(read=hit)
+    bev.enable()
+    other.write(b"x" * 10_000)
+    return bev, other
+
+
+@kind
+def filter_closed(base: ev.EventBase, hit: Hit) -> object:
+    one, other = bev_pair(base)
+    bev = ev.FilterBufferEvent(one, None, passes, on_close=lambda: hit(bev))
+    bev.write(b"x")
+    one.set_watermark(ev.EventFlag.WRITE, 0, 1)
+    bev.write(b"x")
+    bev.close()
+    return bev, other
 
 
 @kind

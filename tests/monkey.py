@@ -135,12 +135,44 @@ class Monkey:
             event = self.keep(self.base().event(one, what | persist, self.called))
             event.add(self.chance.choice([None, 0.001]))
 
+    def filter(self, source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
+        """What filters do; and what callbacks do, too, while C waits."""
+        self.calls += 1
+        for _ in range(self.chance.choice([0, 0, 0, 1])):
+            if not self.over:
+                self.step(self.anywhere)
+        if self.likely(2) and not self.over:
+            raise Planned
+        source.remove_buffer(destination, self.chance.choice([limit, 1, None, 5000]))
+        return self.chance.choice([ev.FilterResult.OK] * 40 + [ev.FilterResult.NEED_MORE] * 5 + [ev.FilterResult.ERROR])
+
+    def closed(self) -> None:
+        """A collected filter has nobody to raise to."""
+        if not self.over:
+            self.step(self.anywhere)
+
     def make_pair(self) -> None:
-        one, other = socket.socketpair()
         extra = self.chance.choice([ev.Option(0), ev.Option.DEFER_CALLBACKS, ev.Option.THREADSAFE])
-        with one, other:
-            ends: list[ev.BufferEvent] = [
-                ev.SocketBufferEvent(self.base(), sock, ev.Option.CLOSE_ON_FREE | extra) for sock in (one, other)
+        ends: list[ev.BufferEvent]
+        if self.likely(30):
+            ends = [*ev.PairBufferEvent.new(self.base(), extra)]
+        else:
+            one, other = socket.socketpair()
+            with one, other:
+                ends = [ev.SocketBufferEvent(self.base(), sock, ev.Option.CLOSE_ON_FREE | extra) for sock in (one, other)]
+        while self.likely(40):
+            if self.likely(50):
+                self.live += ends
+            options = self.chance.choice([ev.Option(0), ev.Option.CLOSE_ON_FREE])
+            ends = [
+                ev.FilterBufferEvent(
+                    end,
+                    self.chance.choice([None, self.filter]),
+                    self.chance.choice([None, self.filter]),
+                    options,
+                    self.chance.choice([None, self.closed]),
+                )
+                for end in ends
             ]
         if self.likely(50):
             if self.likely(50):
@@ -244,7 +276,8 @@ class Monkey:
             bev.disable,
             lambda: bev.trigger(ev.EventFlag.READ, ignore_watermarks=True),
             lambda: bev.trigger_event(ev.What.TIMEOUT | ev.What.READING),
-            bev.flush,
+            lambda: bev.flush(mode=self.chance.choice(list(ev.FlushMode))),
+            lambda: bev.set_watermark(ev.EventFlag.WRITE, 0, self.chance.choice([0, 10, 1000])),
             lambda: bev.set_timeouts(0.001, None),
             lambda: bev.set_callbacks(self.called),
             lambda: bev.set_watermark(ev.EventFlag.READ, 0, 10),
@@ -334,6 +367,12 @@ class Monkey:
             self.live.pop()
 
 
+def lost(unraisable: Any) -> None:
+    """What callbacks raised for a base that is collected before its loop could raise it."""
+    if not is_expected(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
 def another_loop() -> None:
     """What C has let go of is told."""
     with ev.EventBase() as base:
@@ -344,6 +383,7 @@ def main(seed: int, seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds + 30, exit=True)
     warnings.simplefilter("ignore", ResourceWarning)
     signal.signal(signal.SIGUSR1, lambda number, frame: None)  # for when no event watches it
+    sys.unraisablehook = lost
     before = left_over()
     monkey = Monkey(seed)
     monkey.live_for(seconds)

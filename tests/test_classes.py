@@ -46,12 +46,13 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(1, 1)),
     }
     made["PairBufferEvent"], partner = ev.PairBufferEvent.new(base)
+    made["FilterBufferEvent"] = ev.FilterBufferEvent(ev.SocketBufferEvent(base), options=ev.Option.CLOSE_ON_FREE)
     made["TLSBufferEvent"] = ev.TLSBufferEvent.accept(base, other, made["TLSContext"])
     with open(certificates.cert, "rb") as file:
         made["FileSegment"] = ev.FileSegment(file)
     yield made
     partner.abort()
-    for name in ("TLSBufferEvent", "SocketBufferEvent", "PairBufferEvent"):
+    for name in ("TLSBufferEvent", "FilterBufferEvent", "SocketBufferEvent", "PairBufferEvent"):
         made[name].abort()
     for name in ("Listener", "DNSBase", "Event", "Buffer", "FileSegment", "RateLimitGroup"):
         made[name].close()
@@ -84,6 +85,8 @@ def test_reprs_say_what_and_how_it_is(objects: dict[str, Any]) -> None:
 
 def test_reprs_of_closed_ones_say_so(objects: dict[str, Any], base: ev.EventBase) -> None:
     objects["TLSBufferEvent"].abort()
+    objects["FilterBufferEvent"].abort()
+    assert "closed" in repr(objects["FilterBufferEvent"])
     for name in ("SocketBufferEvent", "PairBufferEvent", "Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
         objects[name].close()
         assert "closed" in repr(objects[name]), name
@@ -192,6 +195,7 @@ def make():
         "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(100, 100)),
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
         "PairBufferEvent": ev.PairBufferEvent.new(base)[0],
+        "FilterBufferEvent": ev.FilterBufferEvent(ev.PairBufferEvent.new(base)[0], kinds.passes, kinds.passes),
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
     }
     if state == "closed":

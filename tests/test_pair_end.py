@@ -21,9 +21,7 @@ class Log:
 
     def __init__(self, bev: ev.BufferEvent) -> None:
         self.entries: list[object] = []
-        bev.set_callbacks(
-            read=lambda bev: self.entries.append(bev.read()), event=lambda bev, what: self.entries.append(what)
-        )
+        bev.set_callbacks(read=lambda bev: self.entries.append(bev.read()), event=lambda bev, what: self.entries.append(what))
 
     @property
     def data(self) -> bytes:

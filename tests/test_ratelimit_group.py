@@ -542,4 +542,5 @@ def test_many_groups(base: ev.EventBase) -> None:
     run_for(base, 0.05)
     for group in groups:
         group.close()
-    assert not [info for info in base.events() if info.timeout is not None]
+    timers = [info for info in base.events() if info.timeout is not None]
+    assert len(timers) <= 1, "the one that looks at the clock"

@@ -39,7 +39,7 @@ from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import Interrupt, in_main_thread
+from .interrupt import Interrupt, came_before, in_main_thread
 from .limits import Entry, Limits, merge
 
 _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
@@ -87,6 +87,7 @@ class EventBase(Handle):
         "_taken",
         "_turn",
         "_uncached",
+        "_unraised",
         "_view",
     )
 
@@ -104,6 +105,7 @@ class EventBase(Handle):
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._closing: dict[int, Callable[[], Callable[[], object] | None]] = {}  # who wants to hear of close(), weakly
         self._failures: list[BaseException] = []
+        self._unraised: list[BaseException] = []  # what came since the last pass
         self._due: Iterator[Entry] | None = None
         self._left: list[Entry] = []
         self._turn = self._got = self._serial = 0
@@ -172,13 +174,12 @@ class EventBase(Handle):
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
-        called = passed = False
+        called = passed = again = False
         while True:
             if self._left and self._due is None:
                 self._due, self._left = iter(self._left), []
-            if self._due is not None:
+            if self._due is not None and self._call_due():
                 called = True
-                self._call_due()
             if self._failures:
                 self._raise_failures()
             if soon and not self._turn & _AT_ONCE:
@@ -199,8 +200,9 @@ class EventBase(Handle):
             if not found & _COUNT and not soon and not self._turn and not self._failures:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
+                if once and (again or not found & lib.PEV_PASS_INTERRUPTED):  # a wake-up that was left over is no event
                     return False
+                again = called
 
     def _pass(self, flags: int) -> int:
         """One crossing into C. Sets what is due."""
@@ -230,42 +232,63 @@ class EventBase(Handle):
             self._raised(error)
             return True
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> bool:
+        """Call what is due, until there is a reason to turn. Returns whether anything was."""
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
-            self._call_due_carefully()
-            return
+            return self._call_due_carefully()
+        number = 0
+        called = False
         armed = self._armed.get
         due = self._due
         assert due is not None
-        for number, what, detail in due:
-            ready = armed(number)
-            if ready is not None:
-                ready(what, detail)
-                if self._turn & _AT_ONCE:
-                    return
+        try:
+            for number, what, detail in due:
+                ready = armed(number)
+                if ready is not None:
+                    ready(what, detail)
+                    if self._turn & _AT_ONCE:
+                        return True
+                called, number = True, 0  # what is called can't be lost any more
+        except BaseException as error:
+            if number and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, what, detail))  # first of all: the next interrupt may come at once
+                self._keep_or_drop(error)
+            raise
         self._due = None
+        return called
 
-    def _call_due_carefully(self) -> None:
+    def _keep_or_drop(self, error: BaseException) -> None:
+        """What is left last comes again if its callback had not begun when a signal's handler raised this."""
+        if not came_before(error):
+            self._left.pop()
+
+    def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
         due = self._due
         assert due is not None
         self._limits.start()
+        called = False
         for number, what, detail in due:
             ready = self._armed.get(number)
             if ready is None:
                 continue
+            called = True
             self._current = self._priority_of(ready)
             try:
                 ready(what, detail)
             except BaseException as error:
+                if not (self._left and self._left[-1][0] == number):
+                    self._left.append((number, what, detail))
+                    self._keep_or_drop(error)
                 self._raised(error)
             finally:
                 current, self._current = self._current, None
             if self._limits.reached(current):
                 self._turn |= _CONTINUE
             if self._turn & _AT_ONCE:
-                return
+                return True
         self._due = None
+        return called
 
     def _call_soon(self) -> None:
         """What is queued now; what these callbacks queue waits for the next round."""
@@ -273,8 +296,9 @@ class EventBase(Handle):
         for _ in range(len(soon)):
             if not soon:
                 return  # the base was closed
-            callback, arguments = soon.popleft()
             self._running = None
+            callback, arguments = soon[0]
+            del soon[0]  # no bytecode from here to the call looks for signals
             try:
                 callback(*arguments)
             except BaseException as error:
@@ -293,17 +317,13 @@ class EventBase(Handle):
         """What callbacks raised that C waited for: all of it at once, or one by one to on_exception."""
         errors, self._failures = self._failures, []
         if self._on_exception is None:
-            reraise(errors)
+            reraise(errors, "callbacks that libevent waited for")
         while errors:
             try:
                 self._raised(errors.pop(0))
             except BaseException:
                 self._failures = errors
                 raise
-
-    def _again(self, number: int, what: int, detail: int) -> None:
-        """A callback raised before all that this entry says was called: the rest comes after what else is due."""
-        self._left.append((number, what, detail))
 
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
@@ -661,7 +681,11 @@ class EventBase(Handle):
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
-        self._tell_closed()
+        try:
+            if has_news():
+                settle()
+        finally:
+            self._tell_closed()
 
     def _tell_closed(self) -> None:
         """Those who wait for it; what they raise, and what the loop didn't come to raise, comes out of close()."""
@@ -673,7 +697,7 @@ class EventBase(Handle):
                     hear()
                 except BaseException as error:
                     errors.append(error)
-        reraise(errors)
+        reraise(errors, "closing a base")
 
     @property
     def closed(self) -> bool:
@@ -686,7 +710,7 @@ class EventBase(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_loop_check(self._h)
         if code < 0:
             return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
@@ -703,9 +727,12 @@ class EventBase(Handle):
             if lib.pev_loop_check(handle) == 0:
                 _warn(f"unclosed {self!r}", ResourceWarning, source=self)
         finally:  # the warning may be an error
-            if lib.pev_loop_check(handle) == 0:
-                self.close()
-            lib.pev_loop_free(handle)
+            try:
+                if lib.pev_loop_check(handle) == 0:
+                    self.close()
+            finally:  # it raises what the loop never came to raise
+                del self._h  # whoever the warning gave it to has an object without a handle
+                lib.pev_loop_free(handle)
 
 
 __all__ = ["EventBase"]
