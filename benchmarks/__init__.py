@@ -1,0 +1,1 @@
+"""pylibevent beside its peers, under the same load, in one run: ``python -m benchmarks``."""
