@@ -15,17 +15,32 @@
 
 #define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
 
-int
-pev_bev_usable(const struct pev_bev *h)
+/* For what doesn't look at the input. */
+static int
+may_write(const struct pev_bev *h)
 {
 	if (h->bev == NULL || h->lingering)
 		return -PEV_ECLOSED;
+	if (h->over != NULL)
+		return -PEV_ECARRIES;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+}
+
+int
+pev_bev_usable(struct pev_bev *h)
+{
+	int code;
+	if (h->bev == NULL || h->lingering)
+		return -PEV_ECLOSED;
+	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	if (code == 0 && h->fresh_length)
+		pev_fast_settle(h);
+	return code;
 }
 
 /* For what would come between a bufferevent and the one that stands on it. */
 int
-pev_bev_usable_alone(const struct pev_bev *h)
+pev_bev_usable_alone(struct pev_bev *h)
 {
 	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
@@ -174,6 +189,13 @@ pev_bev_listen(struct pev_bev *h)
 	bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
 }
 
+/* Whether they are. */
+int
+pev_bev_hears(const struct pev_bev *h)
+{
+	return h->bev->readcb == on_read && h->bev->cbarg == h;
+}
+
 void
 pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer)
@@ -289,14 +311,17 @@ int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
 	PEV_INSIDE(pev_shared_loop(h));
-	int code = pev_bev_usable_alone(h);
+	size_t sent = 0;
+	int code = may_write(h);
 	if (code < 0)
 		return code;
 	if (h->exports)
 		return -PEV_EPEEKED;
 	if (h->ended & BEV_EVENT_ERROR)
 		return -EPIPE;
-	if (n && bufferevent_write(h->bev, data, n) < 0)
+	if (h->fast && n)
+		sent = pev_fast_send(h, data, n);
+	if (n > sent && bufferevent_write(h->bev, data + sent, n - sent) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
 	let_loop_go(h);
 	return 0;
@@ -307,11 +332,13 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
 	PEV_INSIDE(pev_shared_loop(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
-	int code = pev_bev_usable_alone(h);
+	int code = may_write(h);
 	if (code < 0)
 		return code;
 	if (h->ended & BEV_EVENT_ERROR)
 		return -EPIPE;
+	if (h->fast && !h->exports && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
+		return 0;
 	code = pev_buffer_add_buffer(&output, from);
 	let_loop_go(h);
 	return code;
@@ -398,6 +425,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 		return code;
 	if (priority < 0 || priority >= h->source.loop->n_priorities)
 		return -PEV_EVALUE;
+	pev_fast_wait(h);
 	return bufferevent_priority_set(h->bev, priority) < 0 ? -PEV_EPENDING : 0;
 }
 
@@ -456,6 +484,10 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 		return code;
 	if (n > INT_MAX)
 		return -PEV_EVALUE;
+	if (n)
+		h->own_limits |= is_write ? EV_WRITE : EV_READ;
+	else
+		h->own_limits &= (unsigned char)~(is_write ? EV_WRITE : EV_READ);
 	if (is_write)
 		bufferevent_set_max_single_write(h->bev, n);
 	else

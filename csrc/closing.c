@@ -45,6 +45,7 @@ pev_bev_free(struct pev_bev *h)
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
+	pev_fast_stop(h);
 	pev_buffer_owner_gone(h->views[0], 1);
 	pev_buffer_owner_gone(h->views[1], 1);
 	if (h->layer != NULL && h->layer->before_free != NULL)

@@ -122,6 +122,10 @@ struct pev_loop {
 	int n_signals; /* signal events that are added */
 	struct pev_sources children;
 	struct pev_source *graves;
+	int fast_io; /* bufferevents on it take part in fast.c */
+	char *arena; /* where the fast path reads to in a pass */
+	size_t arena_used;
+	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
 
@@ -250,8 +254,13 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char fast;       /* takes part in fast.c */
+	unsigned char own_limits; /* EV_READ, EV_WRITE: Python has set the most of one read or write */
 	int exports;              /* memoryviews lent out over input or output */
-	struct evbuffer_cb_entry *drain_callback;
+	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
+	unsigned expected;        /* bytes of the next read, 0 before the first */
+	TAILQ_ENTRY(pev_bev) next_fresh;
+	struct evbuffer_cb_entry *drain_callback, *output_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
 	double time_left;            /* for closing, in seconds */
@@ -287,8 +296,8 @@ struct pev_layer {
 	void (*on_drop)(struct pev_bev *h);
 };
 
-int pev_bev_usable(const struct pev_bev *h);
-int pev_bev_usable_alone(const struct pev_bev *h);
+int pev_bev_usable(struct pev_bev *h);
+int pev_bev_usable_alone(struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
@@ -300,8 +309,29 @@ int pev_bev_is_socket(const struct pev_bev *h);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
+int pev_bev_hears(const struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
+
+/* Whether a rate limit of any kind is set. */
+static inline int
+pev_bev_is_limited(const struct pev_bev *h)
+{
+	PEV_UNUSED(h);
+	return 0;
+}
+
+/* ---- fast.c ---- */
+
+void pev_fast_start(struct pev_bev *h);
+void pev_fast_take_over(struct pev_bev *h);
+void pev_fast_stop(struct pev_bev *h);
+void pev_fast_settle(struct pev_bev *h);
+void pev_fast_settle_all(struct pev_loop *loop);
+void pev_fast_forget(struct pev_bev *h);
+void pev_fast_wait(struct pev_bev *h);
+size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
 
 /* ---- tls.c ---- */
 

@@ -43,6 +43,8 @@ _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
 _NO_LIMIT = 2**63 - 1
+_FRESH_BITS = lib.PEV_FRESH_BITS
+_FRESH_LENGTH = (1 << _FRESH_BITS) - 1
 
 
 class Watermark(NamedTuple):
@@ -150,6 +152,9 @@ class BufferEvent(Handle):
         Returns:
             The bytes; none if nothing is there.
         """
+        if size == -1 and (fresh := lib.pev_bev_take(self._h)) >= 0:
+            start = fresh >> _FRESH_BITS
+            return self._base._arena[start : start + (fresh & _FRESH_LENGTH)]
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)

@@ -60,6 +60,8 @@ class EventBase(Handle):
     Args:
         config: What it shall be like. None: the best method that there is.
         priorities: How many priorities its events have, from 1 to 255.
+        fast_io: Whether plain sockets read all there is and write at once. Without it libevent reads at most 4096 bytes at a
+            time and waits until a socket can be written to.
 
     Raises:
         Error: No method of libevent's fits the config.
@@ -67,6 +69,7 @@ class EventBase(Handle):
     """
 
     __slots__ = (
+        "_arena",
         "_armed",
         "_current",
         "_due",
@@ -89,14 +92,17 @@ class EventBase(Handle):
 
     _is_base = True
 
-    def __init__(self, config: EventConfig | None = None, *, priorities: int = 1) -> None:
+    def __init__(self, config: EventConfig | None = None, *, priorities: int = 1, fast_io: bool = True) -> None:
         self._begin()
         if config is None:
             config = EventConfig()
         elif not isinstance(config, EventConfig):
             raise TypeError(f"config must be an EventConfig or None, not {type(config).__name__}")
         check_int(priorities, "priorities", 1, 255)
+        if not isinstance(fast_io, bool):
+            raise TypeError(f"fast_io must be a bool, not {type(fast_io).__name__}")
         c_config, _avoid = config._to_c()
+        c_config.fast_io = fast_io
         self._armed: dict[int, Callable[[int, int], None]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._due: Iterator[Entry] | None = None
@@ -116,6 +122,7 @@ class EventBase(Handle):
         self._h = check_pointer(handle, f"an EventBase of {config!r}")
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
+        self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)
         if priorities > 1:
             self.priorities = priorities
 

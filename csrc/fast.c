@@ -1,0 +1,339 @@
+/* The fast path of plain sockets. libevent reads at most 4096 bytes a readiness, and sends each message by way of two
+ * changes to what epoll watches and another poll. Both are replaced here, and nothing else: what the callbacks see, and in
+ * which order, is what libevent would have given them. EventBase(fast_io=False) leaves all to libevent.
+ *
+ * The rules:
+ *
+ *   1. libevent's own callbacks of ev_read and ev_write stay in charge. Ours run before them and hand over whatever isn't
+ *      plain reading or writing: timeouts, errors, the end of the stream, connecting, limits of any kind, a high mark.
+ *   2. What was read lies in the loop's arena, where Python takes it from without another copy (FRESH). That is only done
+ *      where nobody could tell: the read callback is ours, Python has one, the input is empty and has no callbacks. Whoever
+ *      looks at a bufferevent otherwise first has it put into the input (pev_fast_settle), and so has the next pass.
+ *   3. All else is read on into the input itself, as much as there is, up to MOST.
+ *   4. What is written while the output is empty is sent at once; what the socket doesn't take goes the usual way. The
+ *      write callback comes with the next pass, as it would.
+ *   5. What comes into an empty output otherwise makes ev_write active, and not pending: it is written in the next round
+ *      of the loop, by libevent's own callback, without a look at whether the socket could take it.
+ *   6. A bufferevent with a lock is left to libevent.
+ */
+#include "pylibevent.h"
+
+#include <sys/uio.h>
+
+#define FIRST 4096          /* what libevent reads */
+#define MOST (256 * 1024)   /* at most in one go: what asyncio and uvloop read */
+#define UNLIMITED (1 << 30) /* of what is written in one go */
+
+#define QUEUED (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)
+
+static event_callback_fn libevent_read, libevent_write;
+
+static int
+queued(const struct event *ev)
+{
+	return ev->ev_evcallback.evcb_flags & QUEUED;
+}
+
+/* ------------------------------------------------------------------ reading */
+
+/* Python could not tell whether the bytes are in the input. */
+static int
+takes_fresh(const struct pev_bev *h)
+{
+	const struct bufferevent *bev = h->bev;
+	return (h->wants & EV_READ) && !h->fresh_length && bev->wm_read.low <= 1 && pev_bev_hears(h) &&
+	    !(h->options & BEV_OPT_DEFER_CALLBACKS) && (h->views[0] == NULL || h->views[0]->callback == NULL) &&
+	    !(h->ended & BEV_EVENT_ERROR) && h->source.loop->arena_used <= PEV_ARENA_SIZE - MOST &&
+	    evbuffer_get_length(bev->input) == 0;
+}
+
+static ssize_t
+read_fresh(struct pev_bev *h, int fd)
+{
+	struct pev_loop *loop = h->source.loop;
+	ssize_t n = read(fd, loop->arena + loop->arena_used, MOST);
+	if (n <= 0)
+		return n;
+	h->fresh_start = (unsigned)loop->arena_used;
+	h->fresh_length = (unsigned)n;
+	loop->arena_used += ((size_t)n + 63) & ~(size_t)63;
+	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
+	loop->bytes_noted += (size_t)n;
+	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
+	return n;
+}
+
+/* Into the input: how many bytes, or what read() said when there were none. */
+static ssize_t
+read_input(struct pev_bev *h, int fd)
+{
+	struct evbuffer *input = h->bev->input;
+	struct evbuffer_iovec space[2];
+	size_t wanted = h->expected ? h->expected : FIRST;
+	ssize_t n;
+	int spans;
+	evbuffer_unfreeze(input, 0);
+	spans = evbuffer_reserve_space(input, (ev_ssize_t)wanted, space, 2);
+	if (spans < 0) {
+		evbuffer_freeze(input, 0);
+		errno = ENOMEM;
+		return -1;
+	}
+	if (spans == 2) { /* the last chain may have far more room than is good for one read */
+		if (space[0].iov_len >= wanted)
+			spans = 1;
+		else
+			space[1].iov_len = wanted - space[0].iov_len < space[1].iov_len ? wanted - space[0].iov_len : space[1].iov_len;
+	}
+	n = readv(fd, (struct iovec *)space, spans);
+	if (n > 0) {
+		size_t left = (size_t)n;
+		int i;
+		for (i = 0; i < spans; i++) {
+			if (space[i].iov_len > left)
+				space[i].iov_len = left;
+			left -= space[i].iov_len;
+		}
+		evbuffer_commit_space(input, space, spans);
+	}
+	evbuffer_freeze(input, 0);
+	return n;
+}
+
+/* Read on as long as there is more than was expected; the next read expects what this one found. */
+static ssize_t
+read_on(struct pev_bev *h, int fd)
+{
+	size_t total = 0;
+	for (;;) {
+		size_t wanted = h->expected ? h->expected : FIRST;
+		ssize_t n = read_input(h, fd);
+		if (n <= 0) {
+			if (total == 0)
+				return n;
+			break; /* the next readiness says why */
+		}
+		total += (size_t)n;
+		if ((size_t)n < wanted || total >= MOST)
+			break;
+		h->expected = wanted * 4 < MOST ? (unsigned)wanted * 4 : MOST;
+	}
+	if (total < h->expected / 4)
+		h->expected /= 2;
+	return (ssize_t)total;
+}
+
+static int
+may_read(const struct pev_bev *h)
+{
+	return h->connecting == PEV_NOT_CONNECTING && h->bev->wm_read.high == 0 && (h->bev->enabled & EV_READ) &&
+	    !(h->own_limits & EV_READ) && !pev_bev_is_limited(h);
+}
+
+static void
+on_fast_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	if (!(what & EV_READ) || !may_read(h)) {
+		libevent_read(fd, what, bev);
+		return;
+	}
+	if (h->fresh_length)
+		pev_fast_settle(h);
+	if (takes_fresh(h)) {
+		if (read_fresh(h, fd) <= 0)
+			libevent_read(fd, what, bev);
+		return;
+	}
+	bufferevent_incref(bev); /* callbacks of buffers may do anything */
+	if (read_on(h, fd) > 0)
+		bufferevent_trigger(bev, EV_READ, 0);
+	else if (h->bev != NULL)
+		libevent_read(fd, what, bev);
+	bufferevent_decref(bev);
+}
+
+/* What was read and not taken goes where everybody expects it. */
+void
+pev_fast_settle(struct pev_bev *h)
+{
+	struct evbuffer *input = h->bev->input;
+	unsigned n = h->fresh_length;
+	int r;
+	if (n == 0)
+		return;
+	pev_fast_forget(h);
+	evbuffer_unfreeze(input, 0);
+	r = evbuffer_add(input, h->source.loop->arena + h->fresh_start, n);
+	evbuffer_freeze(input, 0);
+	if (r < 0)
+		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
+}
+
+void
+pev_fast_forget(struct pev_bev *h)
+{
+	if (h->fresh_length == 0)
+		return;
+	h->fresh_length = 0;
+	TAILQ_REMOVE(&h->source.loop->fresh, h, next_fresh);
+}
+
+/* A pass begins: the arena is needed. */
+void
+pev_fast_settle_all(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
+		pev_fast_settle(h);
+	loop->arena_used = 0;
+}
+
+/* All that was read in this pass: where it stands in the arena, PEV_FRESH_BITS up, and its length. -1: look into the
+ * input. */
+long long
+pev_bev_take(struct pev_bev *h)
+{
+	long long taken;
+	if (h->fresh_length == 0 || h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->exports ||
+	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))
+		return -1;
+	taken = (long long)h->fresh_start << PEV_FRESH_BITS | h->fresh_length;
+	pev_fast_forget(h);
+	return taken;
+}
+
+/* ------------------------------------------------------------------ writing */
+
+/* Whether bytes may go right to the socket. */
+static int
+may_send(const struct pev_bev *h)
+{
+	const struct bufferevent *bev = h->bev;
+	return h->fast && h->connecting == PEV_NOT_CONNECTING && (bev->enabled & EV_WRITE) && !queued(&bev->ev_write) &&
+	    !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h) && !(h->options & BEV_OPT_DEFER_CALLBACKS) &&
+	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) && pev_bev_hears(h) &&
+	    !h->lingering && event_get_fd(&bev->ev_write) >= 0 && evbuffer_get_length(bev->output) == 0;
+}
+
+/* How many bytes the socket took, 0 where they have to go the usual way. */
+size_t
+pev_fast_send(struct pev_bev *h, const char *data, size_t n)
+{
+	ssize_t sent;
+	if (!may_send(h))
+		return 0;
+	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent <= 0)
+		return 0; /* libevent meets the error too, and tells it */
+	if ((size_t)sent == n && (h->wants & EV_WRITE))
+		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
+	return (size_t)sent;
+}
+
+/* What one bufferevent has just read, to another: 1 if it is all sent. */
+int
+pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to)
+{
+	size_t sent;
+	const char *at;
+	if (from->fresh_length == 0 || from->over != NULL || (from->views[0] != NULL && from->views[0]->frozen))
+		return 0;
+	at = from->source.loop->arena + from->fresh_start;
+	sent = pev_fast_send(to, at, from->fresh_length);
+	if (sent == 0)
+		return 0;
+	from->fresh_start += (unsigned)sent;
+	from->fresh_length -= (unsigned)sent;
+	if (from->fresh_length != 0)
+		return 0;
+	TAILQ_REMOVE(&from->source.loop->fresh, from, next_fresh);
+	return 1;
+}
+
+static void
+on_fast_write(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	int raise = !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h);
+	bufferevent_incref(bev);
+	if (raise)
+		bufferevent_set_max_single_write(bev, UNLIMITED);
+	libevent_write(fd, what, bev);
+	if (raise)
+		bufferevent_set_max_single_write(bev, 0);
+	/* It was active and not pending: what the socket didn't take waits for the socket from now on. */
+	if (h->bev == bev && (bev->enabled & EV_WRITE) && evbuffer_get_length(bev->output) > 0 && !queued(&bev->ev_write))
+		bufferevent_enable(bev, EV_WRITE);
+	bufferevent_decref(bev);
+}
+
+/* Runs before libevent's own, which finds ev_write on its way and leaves it there. */
+static void
+on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	PEV_UNUSED(output);
+	if (info->n_added && bev != NULL && (bev->enabled & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING &&
+	    !queued(&bev->ev_write) && event_get_fd(&bev->ev_write) >= 0 && !pev_bev_is_limited(h))
+		event_active(&bev->ev_write, EV_WRITE, 1);
+}
+
+/* Before something that libevent refuses while an event is active. */
+void
+pev_fast_wait(struct pev_bev *h)
+{
+	struct bufferevent *bev = h->bev;
+	if (!h->fast || (queued(&bev->ev_write) & QUEUED) != EVLIST_ACTIVE)
+		return;
+	event_del(&bev->ev_write);
+	bufferevent_enable(bev, bev->enabled & EV_WRITE);
+}
+
+/* ------------------------------------------------------------------ taking part */
+
+static void
+take_over(struct event *ev, event_callback_fn *libevents, event_callback_fn ours, void *arg)
+{
+	*libevents = event_get_callback(ev);
+	ev->ev_evcallback.evcb_cb_union.evcb_callback = ours;
+	ev->ev_evcallback.evcb_arg = arg;
+}
+
+/* libevent has assigned its callbacks: a new bufferevent, or a new descriptor. */
+void
+pev_fast_take_over(struct pev_bev *h)
+{
+	if (!h->fast)
+		return;
+	if (event_get_callback(&h->bev->ev_read) != on_fast_read)
+		take_over(&h->bev->ev_read, &libevent_read, on_fast_read, h);
+	if (event_get_callback(&h->bev->ev_write) != on_fast_write)
+		take_over(&h->bev->ev_write, &libevent_write, on_fast_write, h);
+}
+
+void
+pev_fast_start(struct pev_bev *h)
+{
+	if (!h->source.loop->fast_io || (h->options & BEV_OPT_THREADSAFE))
+		return;
+	h->output_callback = evbuffer_add_cb(h->bev->output, on_output, h);
+	if (h->output_callback == NULL)
+		return; /* no memory: the slow way is a way */
+	h->fast = 1;
+	pev_fast_take_over(h);
+}
+
+/* The bufferevent is about to be freed. */
+void
+pev_fast_stop(struct pev_bev *h)
+{
+	pev_fast_forget(h);
+	if (h->output_callback != NULL)
+		evbuffer_remove_cb_entry(h->bev->output, h->output_callback);
+	h->output_callback = NULL;
+	h->fast = 0;
+}
