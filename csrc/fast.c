@@ -51,7 +51,7 @@ static ssize_t
 read_fresh(struct pev_bev *h, int fd)
 {
 	struct pev_loop *loop = h->source.loop;
-	ssize_t n = read(fd, loop->arena + loop->arena_used, MOST);
+	ssize_t n = recv(fd, loop->arena + loop->arena_used, MOST, MSG_DONTWAIT);
 	if (n <= 0)
 		return n;
 	h->fresh_start = (unsigned)loop->arena_used;

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.news import has_news, settle
+from ..buffer.news import _released, has_news, lent, settle, watched
 from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
 from ..flags import EventFlag, FlushMode, Option, What
 
@@ -43,6 +43,7 @@ _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
 _NO_LIMIT = 2**63 - 1
+_write, _write_buffer, _take = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take
 _FRESH_BITS = lib.PEV_FRESH_BITS
 _FRESH_LENGTH = (1 << _FRESH_BITS) - 1
 
@@ -77,6 +78,7 @@ class BufferEvent(Handle):
     """
 
     __slots__ = (
+        "_arena",
         "_base",
         "_closed",
         "_eof",
@@ -105,6 +107,7 @@ class BufferEvent(Handle):
     def _start(self, base: EventBase, handle: Any, number: int, options: int) -> None:
         """What every kind's __init__ does with the handle it has made."""
         self._base = base
+        self._arena = base._arena
         self._id = number
         self._options = options
         self._closed = self._eof = self._held = False
@@ -130,17 +133,23 @@ class BufferEvent(Handle):
             OSError: EPIPE: it has ended with an ERROR.
             RuntimeError: Another thread is running the loop.
         """
-        raw, n = as_bytes(data)
-        check(lib.pev_bev_write(self._h, raw, n), self)
-        if has_news():
+        if type(data) is bytes:
+            code = _write(self._h, data, len(data))
+        else:
+            code = _write(self._h, *as_bytes(data))
+        if code:
+            check(code, self)
+        if watched or lent or _released:
             settle()
 
     def write_buffer(self, buffer: Buffer) -> None:
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_write_buffer(self._h, buffer._h), self)
-        if has_news():
+        code = _write_buffer(self._h, buffer._h)
+        if code:
+            check(code, self)
+        if watched or lent or _released:
             settle()
 
     def read(self, size: int | None = -1) -> bytes:
@@ -152,9 +161,9 @@ class BufferEvent(Handle):
         Returns:
             The bytes; none if nothing is there.
         """
-        if size == -1 and (fresh := lib.pev_bev_take(self._h)) >= 0:
+        if size == -1 and (fresh := _take(self._h)) >= 0:
             start = fresh >> _FRESH_BITS
-            return self._base._arena[start : start + (fresh & _FRESH_LENGTH)]
+            return self._arena[start : start + (fresh & _FRESH_LENGTH)]
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)
@@ -246,6 +255,14 @@ class BufferEvent(Handle):
             self._base._armed[self._id] = self._ready
         else:
             self._base._armed.pop(self._id, None)
+        self._short_cut()
+
+    def _short_cut(self) -> None:
+        """Let the loop call the read callback without asking, unless an earlier callback of the pass disabled reading."""
+        if self._on_read is not None and self._muted < 0:
+            self._base._readers[self._id] = (self._on_read, self)
+        else:
+            self._base._readers.pop(self._id, None)
 
     def _ready(self, what: int, detail: int) -> None:
         """The base's loop: this happened in the pass."""
@@ -322,6 +339,7 @@ class BufferEvent(Handle):
         check(lib.pev_bev_enable(self._h, bits), self)
         if bits & EventFlag.READ:
             self._muted = -1
+            self._short_cut()
             if self._held:
                 self._held = False
                 self.trigger(EventFlag.READ, ignore_watermarks=True)
@@ -338,6 +356,7 @@ class BufferEvent(Handle):
         check(lib.pev_bev_disable(self._h, bits), self)
         if bits & EventFlag.READ:
             self._muted = self._base._serial
+            self._short_cut()
 
     @property
     def enabled(self) -> EventFlag:
@@ -502,6 +521,7 @@ class BufferEvent(Handle):
         lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
+        self._short_cut()
         self._input = self._output = None
         if lingers:
             self._base._armed[self._id] = self._ready

@@ -4,6 +4,7 @@ One pass (design): C polls, does libevent's I/O and notes what is ready; Python 
 libevent is not on the stack. ``loop`` is nothing but that, again and again. What makes it safe:
 
 * ``_armed`` holds, by number, what C may note: the base keeps it alive. A number that isn't there any more is passed over.
+* ``_readers`` is a short cut to the read callbacks: who stands in it is in ``_armed`` too, and has nothing else to look at.
 * ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it.
 * ``_turn`` says that the loop shall turn: break, exit, continue, or that the base was closed. Callbacks set it.
 * ``_serial`` numbers the passes, so that an event deleted since the pass noted it is known.
@@ -45,6 +46,7 @@ _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
 _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it is
 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
+_READ = lib.PEV_NOTE_READ
 _COUNT = 0xFFFF
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
 _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
@@ -80,6 +82,7 @@ class EventBase(Handle):
         "_on_exception",
         "_passed",
         "_priorities",
+        "_readers",
         "_resolver",
         "_running",
         "_serial",
@@ -104,6 +107,7 @@ class EventBase(Handle):
         c_config, _avoid = config._to_c()
         c_config.fast_io = fast_io
         self._armed: dict[int, Callable[[int, int], None]] = {}
+        self._readers: dict[int, tuple[Callable[[Any], object], Any]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._due: Iterator[Entry] | None = None
         self._left: list[Entry] = []
@@ -233,15 +237,19 @@ class EventBase(Handle):
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
             self._call_due_carefully()
             return
-        armed = self._armed.get
+        armed, readers = self._armed.get, self._readers.get
         due = self._due
         assert due is not None
         for number, what, detail in due:
-            ready = armed(number)
-            if ready is not None:
+            if what == _READ and (reader := readers(number)) is not None:
+                callback, bev = reader
+                callback(bev)
+            elif (ready := armed(number)) is not None:
                 ready(what, detail)
-                if self._turn & _AT_ONCE:
-                    return
+            else:
+                continue
+            if self._turn & _AT_ONCE:
+                return
         self._due = None
 
     def _call_due_carefully(self) -> None:
@@ -644,6 +652,7 @@ class EventBase(Handle):
         self._left.clear()
         self._soon.clear()
         self._armed.clear()
+        self._readers.clear()
         self._resolver = None
         if self._interrupt is not None:
             self._interrupt.close()
