@@ -23,6 +23,8 @@ may_write(const struct pev_bev *h)
 		return -PEV_ECLOSED;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
 
@@ -44,7 +46,9 @@ pev_bev_usable_alone(struct pev_bev *h)
 {
 	PEV_INSIDE(pev_shared_loop(h));
 	int code = pev_bev_usable(h);
-	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
+	if (code == 0 && h->over != NULL)
+		return -PEV_ECARRIES;
+	return code == 0 && h->relay != NULL ? -PEV_ERELAYED : code;
 }
 
 int
@@ -118,6 +122,10 @@ static void
 on_read(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
+	if (h->relay != NULL) {
+		pev_relay_read(h);
+		return;
+	}
 	if (!h->paused && at_high_mark(h))
 		pause_reading(h);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
@@ -132,6 +140,10 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->relay != NULL) {
+		pev_relay_written(h);
+		return;
+	}
 	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
 		note(h, PEV_NOTE_WRITE);
 }
@@ -150,6 +162,10 @@ pev_bev_note_events(struct pev_bev *h, short what, int error)
 			h->layer->stop_reading(h);
 		else
 			bufferevent_disable(h->bev, EV_READ | EV_WRITE);
+	}
+	if (h->relay != NULL) {
+		pev_relay_event(h, what, error);
+		return;
 	}
 	h->source.detail = error;
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
@@ -348,6 +364,8 @@ long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
 
@@ -355,6 +373,8 @@ int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
 

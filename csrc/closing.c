@@ -41,6 +41,8 @@ pev_bev_free(struct pev_bev *h)
 	bev = h->bev;
 	if (bev == NULL)
 		return;
+	if (h->relay != NULL)
+		pev_relay_gone(h);
 	count_down(h);
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
@@ -193,6 +195,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	if (h->lingering && seconds > 0)
 		return 1;
 	pev_source_forget(&h->source);
+	if (h->relay != NULL)
+		pev_relay_gone(h);
 	h->wants = 0;
 	h->paused = 0;
 	give_time(h, seconds);

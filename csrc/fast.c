@@ -34,7 +34,41 @@ queued(const struct event *ev)
 	return ev->ev_evcallback.evcb_flags & QUEUED;
 }
 
+/* ------------------------------------------------------------------ writing at once */
+
+/* Whether bytes may go right to the socket. */
+static int
+may_send(const struct pev_bev *h)
+{
+	const struct bufferevent *bev = h->bev;
+	return h->fast && h->connecting == PEV_NOT_CONNECTING && (bev->enabled & EV_WRITE) && !queued(&bev->ev_write) &&
+	    !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h) && !(h->options & BEV_OPT_DEFER_CALLBACKS) &&
+	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) && pev_bev_hears(h) &&
+	    !h->lingering && event_get_fd(&bev->ev_write) >= 0 && evbuffer_get_length(bev->output) == 0;
+}
+
+/* How many bytes the socket took, 0 where they have to go the usual way. */
+size_t
+pev_fast_send(struct pev_bev *h, const char *data, size_t n)
+{
+	ssize_t sent;
+	if (!may_send(h))
+		return 0;
+	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent <= 0)
+		return 0; /* libevent meets the error too, and tells it */
+	if ((size_t)sent == n && (h->wants & EV_WRITE))
+		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
+	return (size_t)sent;
+}
+
 /* ------------------------------------------------------------------ reading */
+
+static int
+has_room(const struct pev_bev *h)
+{
+	return h->source.loop->arena_used <= PEV_ARENA_SIZE - MOST;
+}
 
 /* Python could not tell whether the bytes are in the input. */
 static int
@@ -43,8 +77,7 @@ takes_fresh(const struct pev_bev *h)
 	const struct bufferevent *bev = h->bev;
 	return (h->wants & EV_READ) && !h->fresh_length && bev->wm_read.low <= 1 && pev_bev_hears(h) &&
 	    !(h->options & BEV_OPT_DEFER_CALLBACKS) && (h->views[0] == NULL || h->views[0]->callback == NULL) &&
-	    !(h->ended & BEV_EVENT_ERROR) && h->source.loop->arena_used <= PEV_ARENA_SIZE - MOST &&
-	    evbuffer_get_length(bev->input) == 0;
+	    !(h->ended & BEV_EVENT_ERROR) && has_room(h) && evbuffer_get_length(bev->input) == 0;
 }
 
 static ssize_t
@@ -123,6 +156,18 @@ read_on(struct pev_bev *h, int fd)
 	return (ssize_t)total;
 }
 
+/* From one socket to another, by way of the arena: nothing stays there. */
+static ssize_t
+relay_fresh(struct pev_bev *h, int fd)
+{
+	struct pev_loop *loop = h->source.loop;
+	char *at = loop->arena + loop->arena_used;
+	ssize_t n = recv(fd, at, MOST, MSG_DONTWAIT);
+	if (n > 0)
+		pev_relay_passed(h, at, (size_t)n, pev_fast_send(pev_relay_partner(h), at, (size_t)n));
+	return n;
+}
+
 static int
 may_read(const struct pev_bev *h)
 {
@@ -141,6 +186,11 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 	}
 	if (h->fresh_length)
 		pev_fast_settle(h);
+	if (h->relay != NULL && may_send(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
+		if (relay_fresh(h, fd) <= 0)
+			libevent_read(fd, what, bev);
+		return;
+	}
 	if (takes_fresh(h)) {
 		if (read_fresh(h, fd) <= 0)
 			libevent_read(fd, what, bev);
@@ -204,33 +254,7 @@ pev_bev_take(struct pev_bev *h)
 	return taken;
 }
 
-/* ------------------------------------------------------------------ writing */
-
-/* Whether bytes may go right to the socket. */
-static int
-may_send(const struct pev_bev *h)
-{
-	const struct bufferevent *bev = h->bev;
-	return h->fast && h->connecting == PEV_NOT_CONNECTING && (bev->enabled & EV_WRITE) && !queued(&bev->ev_write) &&
-	    !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h) && !(h->options & BEV_OPT_DEFER_CALLBACKS) &&
-	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) && pev_bev_hears(h) &&
-	    !h->lingering && event_get_fd(&bev->ev_write) >= 0 && evbuffer_get_length(bev->output) == 0;
-}
-
-/* How many bytes the socket took, 0 where they have to go the usual way. */
-size_t
-pev_fast_send(struct pev_bev *h, const char *data, size_t n)
-{
-	ssize_t sent;
-	if (!may_send(h))
-		return 0;
-	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent <= 0)
-		return 0; /* libevent meets the error too, and tells it */
-	if ((size_t)sent == n && (h->wants & EV_WRITE))
-		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
-	return (size_t)sent;
-}
+/* ------------------------------------------------------------------ writing later */
 
 /* What one bufferevent has just read, to another: 1 if it is all sent. */
 int
@@ -296,10 +320,9 @@ pev_fast_wait(struct pev_bev *h)
 /* ------------------------------------------------------------------ taking part */
 
 static void
-take_over(struct event *ev, event_callback_fn *libevents, event_callback_fn ours, void *arg)
+set_callback(struct event *ev, event_callback_fn callback, void *arg)
 {
-	*libevents = event_get_callback(ev);
-	ev->ev_evcallback.evcb_cb_union.evcb_callback = ours;
+	ev->ev_evcallback.evcb_cb_union.evcb_callback = callback;
 	ev->ev_evcallback.evcb_arg = arg;
 }
 
@@ -309,10 +332,12 @@ pev_fast_take_over(struct pev_bev *h)
 {
 	if (!h->fast)
 		return;
-	if (event_get_callback(&h->bev->ev_read) != on_fast_read)
-		take_over(&h->bev->ev_read, &libevent_read, on_fast_read, h);
-	if (event_get_callback(&h->bev->ev_write) != on_fast_write)
-		take_over(&h->bev->ev_write, &libevent_write, on_fast_write, h);
+	if (event_get_callback(&h->bev->ev_read) == on_fast_read)
+		return;
+	libevent_read = event_get_callback(&h->bev->ev_read);
+	libevent_write = event_get_callback(&h->bev->ev_write);
+	set_callback(&h->bev->ev_read, on_fast_read, h);
+	set_callback(&h->bev->ev_write, on_fast_write, h);
 }
 
 void
@@ -327,11 +352,17 @@ pev_fast_start(struct pev_bev *h)
 	pev_fast_take_over(h);
 }
 
-/* The bufferevent is about to be freed. */
+/* The bufferevent is about to be freed, for which libevent needs its own argument back. */
 void
 pev_fast_stop(struct pev_bev *h)
 {
+	if (!h->fast)
+		return;
 	pev_fast_forget(h);
+	if (event_get_callback(&h->bev->ev_read) == on_fast_read) {
+		set_callback(&h->bev->ev_read, libevent_read, h->bev);
+		set_callback(&h->bev->ev_write, libevent_write, h->bev);
+	}
 	if (h->output_callback != NULL)
 		evbuffer_remove_cb_entry(h->bev->output, h->output_callback);
 	h->output_callback = NULL;

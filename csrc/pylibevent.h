@@ -83,6 +83,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "relay.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -267,6 +268,7 @@ struct pev_bev {
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
+	struct pev_relay *relay;       /* what it is a part of */
 	/* Who has the callbacks when the connection stands: a TLS layer, for instance. */
 	bufferevent_data_cb upper_read, upper_write;
 	bufferevent_event_cb upper_event;
@@ -287,6 +289,8 @@ struct pev_layer {
 	short (*on_event)(struct pev_bev *h, short what, int error);
 	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
 	int (*on_drained)(struct pev_bev *h);
+	/* Nothing more shall be written, but read; NULL: flush. */
+	void (*end_writing)(struct pev_bev *h);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -332,6 +336,15 @@ void pev_fast_forget(struct pev_bev *h);
 void pev_fast_wait(struct pev_bev *h);
 size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
 int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
+
+/* ---- relay.c ---- */
+
+void pev_relay_read(struct pev_bev *from);
+void pev_relay_passed(struct pev_bev *from, const char *data, size_t n, size_t sent);
+struct pev_bev *pev_relay_partner(const struct pev_bev *h);
+void pev_relay_written(struct pev_bev *to);
+void pev_relay_event(struct pev_bev *h, short what, int error);
+void pev_relay_gone(struct pev_bev *h);
 
 /* ---- tls.c ---- */
 

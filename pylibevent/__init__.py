@@ -4,7 +4,7 @@ from ._library import enable_debug_logging, libevent_version, openssl_version, s
 from ._version import __version__
 from .addresses import parse_address
 from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Reservation
-from .bufferevent import BufferEvent, SocketBufferEvent
+from .bufferevent import BufferEvent, Relay, RelayEnd, SocketBufferEvent
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
     ClosedError,
@@ -62,6 +62,8 @@ __all__ = [
     "LoopStatistics",
     "Option",
     "Peek",
+    "Relay",
+    "RelayEnd",
     "Reservation",
     "SocketBufferEvent",
     "TLSBufferEvent",

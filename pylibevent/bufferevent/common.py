@@ -25,6 +25,7 @@ from ..buffer import Buffer
 from ..buffer.news import _released, has_news, lent, settle, watched
 from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
 from ..flags import EventFlag, FlushMode, Option, What
+from .relay import Relay, RelayCallback
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
@@ -92,7 +93,10 @@ class BufferEvent(Handle):
         "_on_write",
         "_options",
         "_output",
+        "_relay",
     )
+
+    _is_bufferevent = True
 
     _base: EventBase
     _id: int
@@ -118,6 +122,7 @@ class BufferEvent(Handle):
         self._on_write: DataCallback | None = None
         self._on_event: EventsCallback | None = None
         self._muted = -1
+        self._relay: Relay | None = None
         self._h = handle
 
     # ------------------------------------------------------------ bytes
@@ -237,12 +242,55 @@ class BufferEvent(Handle):
 
     def _is_busy(self) -> bool:
         """Whether C may have something to say that somebody waits for."""
-        return self._on_read is not None or self._on_write is not None or self._on_event is not None
+        return (
+            self._on_read is not None or self._on_write is not None or self._on_event is not None or self._relay is not None
+        )
 
     def _carry(self) -> None:
         """Another bufferevent stands on this one from now on, and has its callbacks."""
         self._on_read = self._on_write = self._on_event = None
         self._hold()
+
+    # ------------------------------------------------------------ relaying
+
+    def relay(self, other: BufferEvent, *, on_close: RelayCallback | None = None) -> Relay:
+        """Pass on everything: what comes in here goes out at the other, and back, until both directions have ended or one of
+        the two fails. All of it is done in C; Python is called once.
+
+        Both may be of any kind, connected or not yet, and have limits and timeouts. Reading stops where the other end can't
+        send fast enough. The end of one direction is passed on: with shutdown() or, over TLS, close_notify. Callbacks set
+        before aren't called any more, and marks are taken off. Both are closed when it ends.
+
+        Args:
+            other: On the same base. The bufferevent itself: an echo.
+            on_close: Called as ``on_close(end)`` with a RelayEnd when it ended.
+
+        Returns:
+            A Relay, which says how many bytes have been passed on.
+
+        Raises:
+            ValueError: The other is on another base.
+            RuntimeError: Another bufferevent stands on one of them, or one is relayed already.
+            ClosedError: One is closed.
+            OSError: EPIPE: one has failed.
+        """
+        return Relay._start(self, other, on_close)
+
+    def _join(self, relay: Relay) -> None:
+        self._on_read = self._on_write = self._on_event = None
+        self._relay = relay
+        self._hold()
+
+    def _leave(self) -> None:
+        self._relay = None
+        if not self._closed:
+            self._hold()
+
+    def _failed(self, events: int, detail: int) -> BaseException:
+        """The exception for an event that a relay had."""
+        if self._error is None:
+            self._error = self._explain(events, detail)
+        return self._error
 
     def _carried_away(self) -> None:
         """What stood on this one was closed, and this one with it."""
