@@ -36,6 +36,24 @@ queued(const struct event *ev)
 
 /* ------------------------------------------------------------------ writing at once */
 
+/* Nothing is wrong, or nothing that libevent doesn't find too. */
+static int
+is_passing(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ENOTSOCK || error == ENOMEM;
+}
+
+/* As libevent does it. */
+static void
+report(struct bufferevent *bev, short direction, short what, int error)
+{
+	bufferevent_incref(bev);
+	bufferevent_disable(bev, direction == BEV_EVENT_READING ? EV_READ : EV_WRITE);
+	errno = error;
+	bufferevent_trigger_event(bev, (short)(direction | what), 0);
+	bufferevent_decref(bev);
+}
+
 /* Whether bytes may go right to the socket. */
 static int
 may_send(const struct pev_bev *h)
@@ -55,8 +73,11 @@ pev_fast_send(struct pev_bev *h, const char *data, size_t n)
 	if (!may_send(h))
 		return 0;
 	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent <= 0)
-		return 0; /* libevent meets the error too, and tells it */
+	if (sent <= 0) {
+		if (sent < 0 && !is_passing(errno))
+			h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
+		return 0;
+	}
 	if ((size_t)sent == n && (h->wants & EV_WRITE))
 		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
 	return (size_t)sent;
@@ -144,7 +165,9 @@ read_on(struct pev_bev *h, int fd)
 		if (n <= 0) {
 			if (total == 0)
 				return n;
-			break; /* the next readiness says why */
+			if (n < 0 && !is_passing(errno))
+				h->read_error = errno;
+			break; /* the next readiness says so */
 		}
 		total += (size_t)n;
 		if ((size_t)n < wanted || total >= MOST)
@@ -175,32 +198,52 @@ may_read(const struct pev_bev *h)
 	    !(h->own_limits & EV_READ) && !pev_bev_is_limited(h);
 }
 
+/* Nothing could be read. An error must not be asked for twice: the socket tells it once. */
+static void
+read_nothing(struct bufferevent *bev, ssize_t n, evutil_socket_t fd, short what)
+{
+	if (n == 0)
+		report(bev, BEV_EVENT_READING, BEV_EVENT_EOF, 0);
+	else if (is_passing(errno))
+		libevent_read(fd, what, bev);
+	else
+		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, errno);
+}
+
 static void
 on_fast_read(evutil_socket_t fd, short what, void *arg)
 {
 	struct pev_bev *h = arg;
 	struct bufferevent *bev = h->bev;
+	ssize_t n;
 	if (!(what & EV_READ) || !may_read(h)) {
 		libevent_read(fd, what, bev);
 		return;
 	}
 	if (h->fresh_length)
 		pev_fast_settle(h);
+	if (h->read_error) {
+		int error = h->read_error;
+		h->read_error = 0;
+		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, error);
+		return;
+	}
 	if (h->relay != NULL && may_send(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
-		if (relay_fresh(h, fd) <= 0)
-			libevent_read(fd, what, bev);
+		if ((n = relay_fresh(h, fd)) <= 0)
+			read_nothing(bev, n, fd, what);
 		return;
 	}
 	if (takes_fresh(h)) {
-		if (read_fresh(h, fd) <= 0)
-			libevent_read(fd, what, bev);
+		if ((n = read_fresh(h, fd)) <= 0)
+			read_nothing(bev, n, fd, what);
 		return;
 	}
 	bufferevent_incref(bev); /* callbacks of buffers may do anything */
-	if (read_on(h, fd) > 0)
+	n = read_on(h, fd);
+	if (n > 0)
 		bufferevent_trigger(bev, EV_READ, 0);
 	else if (h->bev != NULL)
-		libevent_read(fd, what, bev);
+		read_nothing(bev, n, fd, what);
 	bufferevent_decref(bev);
 }
 
@@ -282,6 +325,12 @@ on_fast_write(evutil_socket_t fd, short what, void *arg)
 	struct pev_bev *h = arg;
 	struct bufferevent *bev = h->bev;
 	int raise = !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h);
+	if (h->send_error && (what & EV_WRITE)) {
+		int error = h->send_error;
+		h->send_error = 0;
+		report(bev, BEV_EVENT_WRITING, BEV_EVENT_ERROR, error);
+		return;
+	}
 	bufferevent_incref(bev);
 	if (raise)
 		bufferevent_set_max_single_write(bev, UNLIMITED);
@@ -334,6 +383,7 @@ pev_fast_take_over(struct pev_bev *h)
 		return;
 	if (event_get_callback(&h->bev->ev_read) == on_fast_read)
 		return;
+	h->read_error = h->send_error = 0;
 	libevent_read = event_get_callback(&h->bev->ev_read);
 	libevent_write = event_get_callback(&h->bev->ev_write);
 	set_callback(&h->bev->ev_read, on_fast_read, h);

@@ -259,6 +259,7 @@ struct pev_bev {
 	unsigned char own_limits; /* EV_READ, EV_WRITE: Python has set the most of one read or write */
 	int exports;              /* memoryviews lent out over input or output */
 	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
+	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
 	unsigned expected;        /* bytes of the next read, 0 before the first */
 	TAILQ_ENTRY(pev_bev) next_fresh;
 	struct evbuffer_cb_entry *drain_callback, *output_callback;
