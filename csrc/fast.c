@@ -49,7 +49,8 @@ report(struct bufferevent *bev, short direction, short what, int error)
 {
 	bufferevent_incref(bev);
 	bufferevent_disable(bev, direction == BEV_EVENT_READING ? EV_READ : EV_WRITE);
-	errno = error;
+	if (error)
+		errno = error; /* else there may be one of the other direction's that is not yet told */
 	bufferevent_trigger_event(bev, (short)(direction | what), 0);
 	bufferevent_decref(bev);
 }

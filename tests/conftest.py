@@ -23,6 +23,17 @@ hypothesis.settings.load_profile("default")
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plain-io", action="store_true", help="without the fast path of plain sockets")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--plain-io"):
+        defaults = ev.EventBase.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["fast_io"] = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of known bugs are expected to fail, until the bug is mended."""
     for item in items:

@@ -184,7 +184,7 @@ class EventBase(Handle):
         while True:
             if self._left and self._due is None:
                 self._due, self._left = iter(self._left), []
-            if self._due is not None:
+            if self._due is not None and not self._turn & _AT_ONCE:
                 called = True
                 self._call_due()
             if soon and not self._turn & _AT_ONCE:
