@@ -87,8 +87,8 @@ Note = Callable[[str], None]
 # ---------------------------------------------------------------- echo
 
 EVERY = "64 B", "1 KiB", "16 KiB", "128 KiB"
-TCP_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "uvloop", "asyncio", "gevent"
-TLS_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "uvloop", "asyncio", "asyncio-streams"
+TCP_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "ours-relay", "uvloop", "asyncio", "gevent"
+TLS_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "ours-relay", "uvloop", "asyncio", "asyncio-streams"
 TCP_GOALS = [
     Goal("ours-copy", "uvloop", same(EVERY, 1.0)),
     Goal("ours-move", "ours-copy", same(EVERY, 0.9)),

@@ -23,6 +23,7 @@ LIBRARIES = {
     "echo_libevent": ["-levent_core", "-levent_openssl", "-lssl", "-lcrypto"],
 }
 START_SECONDS = 10
+ATTEMPTS = 3  # a machine may be busy with something else for as long as a measurement takes
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -109,8 +110,11 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def load(tools: Tools, port: int, pid: int, *, connections: int, size: int, seconds: float, mode: str) -> dict[str, Any]:
     """What the load generator says of the server. RuntimeError if a byte came back wrong."""
     arguments = [str(tools.folder / "load"), *map(str, (port, connections, size, seconds, mode, pid))]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, preexec_fn=lambda: pin(LOAD_CORE))
-    result: dict[str, Any] = json.loads(done.stdout)
-    if result["wrong"] or result["failed"] or not result["done"]:
-        raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}")
-    return result
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True, preexec_fn=lambda: pin(LOAD_CORE))
+        result: dict[str, Any] = json.loads(done.stdout)
+        if result["wrong"] or result["failed"]:
+            break
+        if result["done"] >= connections:
+            return result
+    raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}")
