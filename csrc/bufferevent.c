@@ -238,6 +238,7 @@ pev_bev_want(struct pev_bev *h, int callbacks)
 	if (code < 0)
 		return code;
 	h->wants = (unsigned char)callbacks;
+	pev_fast_note_sent(h);
 	return 0;
 }
 
@@ -339,6 +340,8 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 		sent = pev_fast_send(h, data, n);
 	if (n > sent && bufferevent_write(h->bev, data + sent, n - sent) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
+	if (h->under != NULL)
+		pev_fast_flush(h);
 	let_loop_go(h);
 	return 0;
 }
@@ -356,6 +359,8 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	if (h->fast && !h->exports && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
 		return 0;
 	code = pev_buffer_add_buffer(&output, from);
+	if (code == 0)
+		pev_fast_flush(h);
 	let_loop_go(h);
 	return code;
 }

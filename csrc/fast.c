@@ -79,12 +79,29 @@ pev_fast_send(struct pev_bev *h, const char *data, size_t n)
 			h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
 		return 0;
 	}
-	if ((size_t)sent == n && (h->wants & EV_WRITE))
-		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
+	h->sent_before = h->source.loop->statistics.passes + 1;
+	if ((size_t)sent == n)
+		pev_fast_note_sent(h);
 	return (size_t)sent;
 }
 
+/* The write callback that libevent would give in the next pass; Python may set it until then. */
+void
+pev_fast_note_sent(struct pev_bev *h)
+{
+	if ((h->wants & EV_WRITE) && h->fast && h->sent_before == h->source.loop->statistics.passes + 1 &&
+	    evbuffer_get_length(h->bev->output) == 0)
+		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
+}
+
 /* ------------------------------------------------------------------ reading */
+
+/* Whole lines of the cache. */
+static size_t
+room_for(size_t n)
+{
+	return (n + 63) & ~(size_t)63;
+}
 
 static int
 has_room(const struct pev_bev *h)
@@ -111,7 +128,7 @@ read_fresh(struct pev_bev *h, int fd)
 		return n;
 	h->fresh_start = (unsigned)loop->arena_used;
 	h->fresh_length = (unsigned)n;
-	loop->arena_used += ((size_t)n + 63) & ~(size_t)63;
+	loop->arena_used += room_for((size_t)n);
 	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
 	loop->bytes_noted += (size_t)n;
 	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
@@ -284,15 +301,31 @@ pev_fast_settle_all(struct pev_loop *loop)
 	loop->arena_used = 0;
 }
 
-/* All that was read in this pass: where it stands in the arena, PEV_FRESH_BITS up, and its length. -1: look into the
- * input. */
+/* From the input to the arena: Python gets bytes from there in one step. */
+static long long
+take_input(struct pev_bev *h)
+{
+	struct pev_loop *loop = h->source.loop;
+	struct evbuffer *input = h->bev->input;
+	size_t n = evbuffer_get_length(input), at = loop->arena_used;
+	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
+		return -1;
+	loop->arena_used += room_for(n);
+	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
+		return -1;
+	return (long long)at << PEV_FRESH_BITS | (long long)n;
+}
+
+/* All that has come in: where it stands in the arena, PEV_FRESH_BITS up, and its length. -1: it takes pev_bev_read. */
 long long
 pev_bev_take(struct pev_bev *h)
 {
 	long long taken;
-	if (h->fresh_length == 0 || h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->exports ||
+	if (h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->relay != NULL || h->exports ||
 	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))
 		return -1;
+	if (h->fresh_length == 0)
+		return take_input(h);
 	taken = (long long)h->fresh_start << PEV_FRESH_BITS | h->fresh_length;
 	pev_fast_forget(h);
 	return taken;
@@ -342,6 +375,21 @@ on_fast_write(evutil_socket_t fd, short what, void *arg)
 	if (h->bev == bev && (bev->enabled & EV_WRITE) && evbuffer_get_length(bev->output) > 0 && !queued(&bev->ev_write))
 		bufferevent_enable(bev, EV_WRITE);
 	bufferevent_decref(bev);
+}
+
+/* Python has written to a stack of bufferevents: what came out below is sent at once too. */
+void
+pev_fast_flush(struct pev_bev *h)
+{
+	struct bufferevent *bev;
+	while (h->under != NULL)
+		h = h->under;
+	bev = h->bev;
+	if (bev == NULL || !h->fast || (h->options & BEV_OPT_DEFER_CALLBACKS) || queued(&bev->ev_write) != EVLIST_ACTIVE)
+		return;
+	h->sent_before = h->source.loop->statistics.passes + 1;
+	event_del(&bev->ev_write);
+	on_fast_write(event_get_fd(&bev->ev_write), EV_WRITE, h);
 }
 
 /* Runs before libevent's own, which finds ev_write on its way and leaves it there. */

@@ -259,6 +259,7 @@ struct pev_bev {
 	unsigned char own_limits; /* EV_READ, EV_WRITE: Python has set the most of one read or write */
 	int exports;              /* memoryviews lent out over input or output */
 	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
+	uint64_t sent_before;     /* the pass before which something was sent at once */
 	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
 	unsigned expected;        /* bytes of the next read, 0 before the first */
 	TAILQ_ENTRY(pev_bev) next_fresh;
@@ -335,6 +336,8 @@ void pev_fast_settle(struct pev_bev *h);
 void pev_fast_settle_all(struct pev_loop *loop);
 void pev_fast_forget(struct pev_bev *h);
 void pev_fast_wait(struct pev_bev *h);
+void pev_fast_flush(struct pev_bev *h);
+void pev_fast_note_sent(struct pev_bev *h);
 size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
 int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
 

@@ -124,15 +124,22 @@ class Connection:
 
     def turn(self) -> None:
         """Until nothing happens any more."""
-        for _ in range(6):
+        quiet = 0
+        while quiet < 3:
+            before = self.state()
             self.base.loop(ev.LoopFlag.NONBLOCK)
             with contextlib.suppress(OSError):
                 while data := self.peer.recv(1 << 20):
                     self.received += data
+            quiet = quiet + 1 if before == self.state() else 0
         if not self.bev.closed:
             self.record.append((len(self.bev.input), len(self.bev.output), self.bev.enabled))
         self.record.append(bytes(self.received))
         self.received.clear()
+
+    def state(self) -> tuple[int, ...]:
+        waiting = (0, 0) if self.bev.closed else (len(self.bev.input), len(self.bev.output))
+        return (len(self.record), len(self.received), *waiting)
 
     def write(self, size: int) -> None:
         with contextlib.suppress(OSError):
@@ -166,7 +173,8 @@ class Connection:
 
     def disable(self, events: ev.EventFlag) -> None:
         self.turn()  # what was written before goes out with the fast path, and without it perhaps
-        self.bev.disable(events)
+        if not self.bev.closed:
+            self.bev.disable(events)
 
     def reader(self, how: str) -> None:
         self.reading = how
@@ -181,6 +189,8 @@ class Connection:
 
     def watch(self, which: str) -> None:
         self.turn()
+        if self.bev.closed:
+            return
         getattr(self.bev, which).add_callback(lambda buffer, change: self.record.append((which, change.added)))
 
     def single(self, size: int) -> None:
@@ -220,7 +230,7 @@ def watched(record: list[Any]) -> dict[str, int]:
     return total
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
 @given(options=st.sampled_from(OPTIONS), steps=st.lists(STEPS, max_size=14))
 def test_python_can_not_tell_the_difference(options: ev.Option, steps: list[tuple[str, Any]]) -> None:
     plain, fast = play(False, options, steps), play(True, options, steps)

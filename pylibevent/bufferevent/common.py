@@ -168,6 +168,8 @@ class BufferEvent(Handle):
         """
         if size == -1 and (fresh := _take(self._h)) >= 0:
             start = fresh >> _FRESH_BITS
+            if watched or lent or _released:
+                settle()
             return self._arena[start : start + (fresh & _FRESH_LENGTH)]
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
