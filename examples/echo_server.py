@@ -3,7 +3,8 @@
     python echo_server.py --port 9999 [--host 127.0.0.1] [--mode copy|move|relay]
 
 ``copy`` brings the bytes into Python and out again; ``move`` hands the chains of the input buffer to the output buffer, and
-no byte is copied; ``relay`` leaves all to C, which tells Python only of the end. SIGINT and SIGTERM end it. tls_echo_server.py is the same with TLS.
+no byte is copied; ``relay`` leaves all to C, which tells Python only of the end. SIGINT and SIGTERM end it.
+tls_echo_server.py is the same with TLS.
 """
 
 from __future__ import annotations

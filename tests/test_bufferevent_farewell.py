@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support import GIVE_UP, run_until
+from support import GIVE_UP
 
 import pylibevent as ev
 

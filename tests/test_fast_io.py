@@ -7,13 +7,10 @@ import fcntl
 import socket
 import sys
 import termios
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import run_until, socket_pair
 
 import pylibevent as ev
 

@@ -41,6 +41,11 @@ CLOSE_TIMEOUT = 5.0
 _READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
 _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
+# As plain numbers, for what each connection goes through: arithmetic on flags makes an object each time.
+_EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
+_EOF, _FAILURES = int(What.EOF), int(What.ERROR | What.TIMEOUT)
+_CONNECTED = int(What.CONNECTED) << _EVENTS
+_UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
 _NO_LIMIT = 2**63 - 1
@@ -67,7 +72,7 @@ class Callbacks(NamedTuple):
 def check_options(options: object) -> int:
     """The bits of the options; ValueError for those that exclude each other."""
     bits = check_flags(options, Option, _ALL_OPTIONS, "options")
-    if bits & Option.UNLOCK_CALLBACKS and not bits & Option.DEFER_CALLBACKS:
+    if bits & _UNLOCK and not bits & _DEFER:
         raise ValueError("options must have DEFER_CALLBACKS where they have UNLOCK_CALLBACKS")
     return bits
 
@@ -138,10 +143,8 @@ class BufferEvent(Handle):
             OSError: EPIPE: it has ended with an ERROR.
             RuntimeError: Another thread is running the loop.
         """
-        if type(data) is bytes:
-            code = _write(self._h, data, len(data))
-        else:
-            code = _write(self._h, *as_bytes(data))
+        raw, n = (data, len(data)) if type(data) is bytes else as_bytes(data)
+        code = _write(self._h, raw, n)
         if code:
             check(code, self)
         if watched or lent or _released:
@@ -170,7 +173,8 @@ class BufferEvent(Handle):
             start = fresh >> _FRESH_BITS
             if watched or lent or _released:
                 settle()
-            return self._arena[start : start + (fresh & _FRESH_LENGTH)]
+            taken: bytes = self._arena[start : start + (fresh & _FRESH_LENGTH)]
+            return taken
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)
@@ -232,7 +236,7 @@ class BufferEvent(Handle):
         """
         for name, callback in (("read", read), ("write", write), ("event", event)):
             check_callable(callback, name)
-        wants = (EventFlag.READ if read is not None else 0) | (EventFlag.WRITE if write is not None else 0)
+        wants = (_EV_READ if read is not None else 0) | (_EV_WRITE if write is not None else 0)
         check(lib.pev_bev_want(self._h, wants), self)
         self._on_read, self._on_write, self._on_event = read, write, event
         self._hold()
@@ -320,10 +324,9 @@ class BufferEvent(Handle):
             self._call_read()
             return
         left = what
-        connected = What.CONNECTED << _EVENTS
         try:
-            if left & connected:
-                left &= ~connected
+            if left & _CONNECTED:
+                left &= ~_CONNECTED
                 self._call_event(What.CONNECTED)
             if left & _READ and not self._closed:
                 left &= ~_READ
@@ -351,8 +354,8 @@ class BufferEvent(Handle):
             self._on_event(self, What(what))
 
     def _ended(self, events: int, detail: int) -> None:
-        after_eof, self._eof = self._eof, self._eof or bool(events & What.EOF)
-        if events & (What.ERROR | What.TIMEOUT):
+        after_eof, self._eof = self._eof, self._eof or bool(events & _EOF)
+        if events & _FAILURES:
             self._error = self._explain(events, detail)
         if after_eof and self._on_write is None:
             return  # one end is enough for those who don't wait for their output
@@ -387,7 +390,7 @@ class BufferEvent(Handle):
         """
         bits = check_flags(events, EventFlag, _READ_WRITE, "events")
         check(lib.pev_bev_enable(self._h, bits), self)
-        if bits & EventFlag.READ:
+        if bits & _EV_READ:
             self._muted = -1
             self._short_cut()
             if self._held:
@@ -404,7 +407,7 @@ class BufferEvent(Handle):
         """
         bits = check_flags(events, EventFlag, _READ_WRITE, "events")
         check(lib.pev_bev_disable(self._h, bits), self)
-        if bits & EventFlag.READ:
+        if bits & _EV_READ:
             self._muted = self._base._serial
             self._short_cut()
 
