@@ -392,6 +392,18 @@ pev_fast_flush(struct pev_bev *h)
 	on_fast_write(event_get_fd(&bev->ev_write), EV_WRITE, h);
 }
 
+/* More has come since, and waits: libevent will tell when that is sent. */
+static void
+take_back_sent(struct pev_bev *h)
+{
+	if (!(h->source.noted & PEV_NOTE_WRITE) || h->sent_before != h->source.loop->statistics.passes + 1)
+		return;
+	if (h->source.noted == PEV_NOTE_WRITE)
+		pev_source_forget(&h->source);
+	else
+		h->source.noted &= ~(unsigned)PEV_NOTE_WRITE;
+}
+
 /* Runs before libevent's own, which finds ev_write on its way and leaves it there. */
 static void
 on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
@@ -399,7 +411,10 @@ on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *ar
 	struct pev_bev *h = arg;
 	struct bufferevent *bev = h->bev;
 	PEV_UNUSED(output);
-	if (info->n_added && bev != NULL && (bev->enabled & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING &&
+	if (!info->n_added || bev == NULL)
+		return;
+	take_back_sent(h);
+	if ((bev->enabled & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING &&
 	    !queued(&bev->ev_write) && event_get_fd(&bev->ev_write) >= 0 && !pev_bev_is_limited(h))
 		event_active(&bev->ev_write, EV_WRITE, 1);
 }
