@@ -5,6 +5,7 @@ A section's figures are lists with one number a round. Ratios are taken round by
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 import ssl
@@ -84,6 +85,12 @@ def same(names: Iterable[str], ratio: float) -> dict[str, float]:
 
 Note = Callable[[str], None]
 
+
+def available(*kinds: str) -> list[str]:
+    """Those of them that are installed: uvloop and gevent may not be."""
+    return [kind for kind in kinds if kind not in ("uvloop", "gevent") or importlib.util.find_spec(kind) is not None]
+
+
 # ---------------------------------------------------------------- echo
 
 EVERY = "64 B", "1 KiB", "16 KiB", "128 KiB"
@@ -108,7 +115,7 @@ def echo(tools: Tools, plan: Plan, note: Note, *, tls: bool) -> Section:
     section = Section("tls" if tls else "tcp", title, "us a message", goals=TLS_GOALS if tls else TCP_GOALS)
     for number in range(plan.rounds):
         for size in plan.sizes:
-            for kind in TLS_SUBJECTS if tls else TCP_SUBJECTS:
+            for kind in available(*(TLS_SUBJECTS if tls else TCP_SUBJECTS)):
                 with running(kind, tools, tls=tls) as (port, pid):
                     mode = "tls" if tls else "tcp"
                     got = load(
@@ -136,7 +143,7 @@ def handshakes(tools: Tools, plan: Plan, note: Note) -> Section:
     section = Section("handshake", "Handshakes (ECDSA P-256)", "us a connection", goals=goals)
     for number in range(plan.rounds):
         for mode, row in HANDSHAKES.items():
-            for kind in ("libevent", "ours-copy", "uvloop", "asyncio"):
+            for kind in available("libevent", "ours-copy", "uvloop", "asyncio"):
                 with running(kind, tools, tls=True) as (port, pid):
                     got = load(
                         tools, port, pid, connections=HANDSHAKE_CONNECTIONS, size=1, seconds=plan.seconds, mode=mode
@@ -150,6 +157,7 @@ def handshakes(tools: Tools, plan: Plan, note: Note) -> Section:
 
 # ---------------------------------------------------------------- memory
 
+MEMORY_SUBJECTS = "libevent", "ours-copy", "uvloop", "asyncio", "asyncio-streams", "gevent"
 WARM_UP = 50
 SETTLE_SECONDS = 0.5
 
@@ -192,7 +200,9 @@ def memory(tools: Tools, plan: Plan, note: Note) -> Section:
     ctx.verify_mode = ssl.CERT_NONE
     for number in range(min(plan.rounds, 3)):
         for tls in (False, True):
-            for kind in ("libevent", "ours-copy", "uvloop", "asyncio", "asyncio-streams", *(() if tls else ("gevent",))):
+            for kind in available(*MEMORY_SUBJECTS):
+                if kind == "gevent" and tls:
+                    continue  # its handshakes take turns
                 with running(kind, tools, tls=tls) as (port, pid):
                     figure = idle_memory(port, pid, plan.idle[tls], ctx if tls else None)
                 section.add("TLS" if tls else "TCP", kind, figure)
@@ -209,7 +219,7 @@ def timers(tools: Tools, plan: Plan, note: Note) -> Section:
     goals = [Goal("pylibevent", "asyncio", same(rows, 0.5))]
     section = Section("timers", f"{plan.timers} pending timers", "us a timer", goals=goals)
     for number in range(plan.rounds):
-        for kind in ("pylibevent", "uvloop", "asyncio"):
+        for kind in available("pylibevent", "uvloop", "asyncio"):
             got = run_script("timers.py", kind, str(plan.timers))
             for row in rows:
                 section.add(row, kind, got[row])
@@ -237,7 +247,7 @@ def run_script(name: str, *arguments: str) -> dict[str, Any]:
 def crowds(tools: Tools, plan: Plan, note: Note) -> Section:
     """What a message costs by the number of connections."""
     section = Section("crowds", "Echo of 64 B by the number of connections", "us a message")
-    kinds = ("ours-copy/tcp", "uvloop/tcp", "ours-copy/tls", "uvloop/tls")
+    kinds = [f"{kind}/{mode}" for mode in ("tcp", "tls") for kind in available("ours-copy", "uvloop")]
     for number in range(plan.rounds):
         for connections in plan.crowds:
             for subject in kinds:
