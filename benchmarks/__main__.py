@@ -34,12 +34,16 @@ def main() -> None:
     plan = QUICK if options.quick else Plan()
     chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name) is not None}
     plan = dataclasses.replace(plan, **chosen)
-    sections = []
+    sections, failed = [], []
     with tempfile.TemporaryDirectory() as folder:
         tools = prepare(Path(folder))
         for name, measure in SECTIONS.items():
             if not options.only or name in options.only:
-                sections.append(measure(tools, plan, note))
+                try:
+                    sections.append(measure(tools, plan, note))
+                except RuntimeError as error:  # what was measured until then shall not be lost
+                    failed.append(f"{name}: {error}")
+                    continue
                 note("")
                 print(report.text(sections[-1]), flush=True)
     if options.docs is not None:
@@ -49,6 +53,8 @@ def main() -> None:
         (options.docs / "benchmarks.json").write_text(report.as_json(sections, facts))
         page = report.page(sections, facts, plan.rounds, plan.connections, "benchmarks.svg")
         (options.docs / "benchmarks.md").write_text(page)
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":
