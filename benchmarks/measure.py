@@ -148,7 +148,7 @@ def handshakes(tools: Tools, plan: Plan, note: Note) -> Section:
                     got = load(
                         tools, port, pid, connections=HANDSHAKE_CONNECTIONS, size=1, seconds=plan.seconds, mode=mode
                     )
-                if mode.startswith("resumed") and got["resumed"] < 0.9 * got["done"]:
+                if mode.startswith("resumed") and got["resumed"] < 0.8 * got["done"]:
                     raise RuntimeError(f"{kind} didn't resume: {got}")
                 section.add(row, kind, got["cpu_us"])
             note(f"{section.title}, round {number + 1} of {plan.rounds}, {row}")
