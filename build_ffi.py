@@ -21,7 +21,7 @@ from cffi import FFI
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl", "relay"]
-SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell", "fast"]
+SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "fast"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

@@ -8,6 +8,7 @@
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
  *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"
 
@@ -19,7 +20,7 @@
 static int
 may_write(const struct pev_bev *h)
 {
-	if (h->bev == NULL || h->lingering)
+	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
@@ -32,7 +33,7 @@ int
 pev_bev_usable(struct pev_bev *h)
 {
 	int code;
-	if (h->bev == NULL || h->lingering)
+	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
 	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 	if (code == 0 && h->fresh_length)
@@ -44,7 +45,7 @@ pev_bev_usable(struct pev_bev *h)
 int
 pev_bev_usable_alone(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code == 0 && h->over != NULL)
 		return -PEV_ECARRIES;
@@ -54,6 +55,7 @@ pev_bev_usable_alone(struct pev_bev *h)
 int
 pev_bev_check(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	return pev_bev_usable(h);
 }
 
@@ -118,6 +120,26 @@ pause_reading(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ trampolines */
 
+/* libevent gives up where a write fails, though what the peer sent before may still wait in the system: why it hung up, for
+ * instance. Up to the high mark, and MOST_LAST_WORDS. */
+#define MOST_LAST_WORDS (1024 * 1024)
+
+static void
+read_last_words(struct pev_bev *h)
+{
+	struct evbuffer *input = h->bev->input;
+	size_t before = evbuffer_get_length(input);
+	int fd = bufferevent_getfd(h->bev);
+	if (!pev_bev_is_socket(h) || h->over != NULL || h->exports || fd < 0)
+		return;
+	evbuffer_unfreeze(input, 0);
+	while (!at_high_mark(h) && evbuffer_get_length(input) < before + MOST_LAST_WORDS && evbuffer_read(input, fd, -1) > 0)
+		;
+	evbuffer_freeze(input, 0);
+	if (evbuffer_get_length(input) > before && (h->wants & EV_READ) && (bufferevent_get_enabled(h->bev) & EV_READ))
+		note(h, PEV_NOTE_READ);
+}
+
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
@@ -157,6 +179,8 @@ pev_bev_note_events(struct pev_bev *h, short what, int error)
 		return; /* told before */
 	h->ended |= what & ENDS;
 	if (what & BEV_EVENT_ERROR) {
+		if (what & BEV_EVENT_WRITING)
+			read_last_words(h);
 		h->paused = 0;
 		if (h->layer != NULL && h->layer->stop_reading != NULL)
 			h->layer->stop_reading(h);
@@ -220,10 +244,6 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 	h->options = (unsigned char)options;
 	h->layer = layer;
 	h->open = layer == NULL;
-	if (options & BEV_OPT_THREADSAFE) {
-		bufferevent_incref(bev);
-		h->kept = bev;
-	}
 	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }
@@ -233,7 +253,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -257,7 +277,7 @@ let_loop_go(struct pev_bev *h)
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -283,7 +303,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 int
 pev_bev_disable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -300,7 +320,7 @@ pev_bev_disable(struct pev_bev *h, int events)
 int
 pev_bev_enabled(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
 }
@@ -327,7 +347,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	size_t sent = 0;
 	int code = may_write(h);
 	if (code < 0)
@@ -349,7 +369,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
 	int code = may_write(h);
 	if (code < 0)
@@ -368,6 +388,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	if (h->relay != NULL)
 		return -PEV_ERELAYED;
@@ -377,6 +398,7 @@ pev_bev_read(struct pev_bev *h, char *out, size_t n)
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	if (h->relay != NULL)
 		return -PEV_ERELAYED;
@@ -386,7 +408,7 @@ pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 long long
 pev_bev_input_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
 }
@@ -394,7 +416,7 @@ pev_bev_input_length(struct pev_bev *h)
 long long
 pev_bev_output_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
 }
@@ -405,7 +427,7 @@ pev_bev_output_length(struct pev_bev *h)
 int
 pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct timeval read_tv, write_tv;
 	int code = pev_bev_usable(h);
 	if (code < 0)
@@ -421,7 +443,7 @@ pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 int
 pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -434,7 +456,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 int
 pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -444,7 +466,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 int
 pev_bev_set_priority(struct pev_bev *h, int priority)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -457,7 +479,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 int
 pev_bev_get_priority(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_priority(h->bev);
 }
@@ -465,7 +487,7 @@ pev_bev_get_priority(struct pev_bev *h)
 int
 pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -476,7 +498,7 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 int
 pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -489,7 +511,7 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 int
 pev_bev_trigger_event(struct pev_bev *h, int what)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -503,7 +525,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 int
 pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -523,7 +545,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 long long
 pev_bev_get_max_single(struct pev_bev *h, int is_write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -533,7 +555,7 @@ pev_bev_get_max_single(struct pev_bev *h, int is_write)
 int
 pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

@@ -320,6 +320,7 @@ take_input(struct pev_bev *h)
 long long
 pev_bev_take(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	long long taken;
 	if (h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->relay != NULL || h->exports ||
 	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))

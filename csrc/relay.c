@@ -226,8 +226,7 @@ drop_relay(struct pev_source *source)
 void
 pev_relay_drop(struct pev_relay *r)
 {
-	if (!pev_source_bury(&r->source))
-		drop_relay(&r->source);
+	pev_source_discard(&r->source);
 }
 
 /* From now on: what has come in already, and what ended already. */
@@ -259,6 +258,7 @@ may_relay(struct pev_bev *h)
 struct pev_relay *
 pev_relay_new(struct pev_bev *one, struct pev_bev *other, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(one->source.loop));
 	struct pev_relay *r;
 	int code = may_relay(one);
 	if (code == 0)
@@ -288,6 +288,7 @@ pev_relay_new(struct pev_bev *one, struct pev_bev *other, uint64_t id)
 int
 pev_relay_stop(struct pev_relay *r)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	int code = pev_loop_usable(r->source.loop, 0);
 	if (code < 0)
 		return code;

@@ -121,6 +121,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
     int check_host, int options, uint64_t id)
 {
 	struct pev_ssl *s;
+	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
@@ -154,6 +155,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 int
 pev_ssl_start(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -281,6 +283,7 @@ looked(struct pev_bev *h)
 int
 pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -291,6 +294,7 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
 }
@@ -326,6 +330,7 @@ pev_ssl_verify_result(struct pev_bev *h)
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
 	int code = look(h);
 	if (code < 0) {
@@ -343,6 +348,7 @@ pev_ssl_version(struct pev_bev *h)
 int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
 	int code = look(h);
 	if (code < 0)
@@ -360,6 +366,7 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int reused, code = look(h);
 	if (code < 0)
 		return code;
@@ -372,6 +379,7 @@ pev_ssl_session_reused(struct pev_bev *h)
 int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
 	unsigned char *at;
 	int n = 0, code = look(h);

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import open_bugs
 import pytest
 import trustme
-from support import descriptors, left_over
+from support import descriptors, each_back_end, left_over
 
 import pylibevent as ev
 
@@ -32,16 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
         defaults = ev.EventBase.__init__.__kwdefaults__
         assert defaults is not None
         defaults["fast_io"] = False
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of known bugs are expected to fail, until the bug is mended."""
-    for item in items:
-        name = item.nodeid.removeprefix("tests/")
-        for known, run in ((open_bugs.RUN, True), (open_bugs.DON_T_RUN, False)):
-            for beginning, reason in known.items():
-                if name.startswith(beginning):
-                    item.add_marker(pytest.mark.xfail(reason=reason, run=run, strict=False))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,6 +58,15 @@ def nothing_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def base() -> Iterator[ev.EventBase]:
     with ev.EventBase() as base:
+        yield base
+
+
+@pytest.fixture(params=zip(ev.supported_methods(), each_back_end(), strict=True), ids=ev.supported_methods())
+def any_base(request: Any) -> Iterator[ev.EventBase]:
+    """A base on each back end."""
+    method, config = request.param
+    with ev.EventBase(config) as base:
+        assert base.method == method
         yield base
 
 

@@ -19,15 +19,6 @@ PERSIST, ET, TIMEOUT = ev.EventFlag.PERSIST, ev.EventFlag.ET, ev.EventFlag.TIMEO
 Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture(params=ev.supported_methods())
-def any_base(request: Any) -> Iterator[ev.EventBase]:
-    """A base on each back end."""
-    avoid = [name for name in ev.supported_methods() if name != request.param]
-    with ev.EventBase(ev.EventConfig(avoid=avoid)) as base:
-        assert base.method == request.param
-        yield base
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     with socket_pair() as both:
@@ -243,19 +234,6 @@ def test_activated_twice(base: ev.EventBase) -> None:
     base.dispatch()
     assert called == [READ | WRITE]
 
-
-def test_a_closed_descriptor_under_poll() -> None:
-    """regress.c main/event_closed_fd_poll: the event is called, and nothing spins."""
-    with ev.EventBase(ev.EventConfig(avoid=["epoll", "select"])) as base:
-        one, other = socket.socketpair()
-        called: list[ev.EventFlag] = []
-        event = base.event(one.fileno(), READ, lambda event, what: called.append(what))
-        event.add(1)
-        one.close()
-        other.close()
-        base.loop(ev.LoopFlag.ONCE)
-        assert len(called) == 1
-        event.close()
 
 
 def test_a_duplicate(base: ev.EventBase, pair: Pair) -> None:

@@ -22,8 +22,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.news import _released, has_news, lent, settle, watched
-from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
+from ..buffer.news import _released, has_news, lent, settle, settle_quietly, watched
+from ..errors import (
+    MAX_INT,
+    Error,
+    as_bytes,
+    check,
+    check_callable,
+    check_flags,
+    check_int,
+    check_seconds,
+    check_size,
+    check_two,
+)
 from ..flags import EventFlag, FlushMode, Option, What
 from .relay import Relay, RelayCallback
 
@@ -40,11 +51,11 @@ CLOSE_TIMEOUT = 5.0
 
 _READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
 _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
+# Plain ints: operators of flags are functions of Python's, with signals looked at inside.
+_CONNECTED, _EOF = int(What.CONNECTED), int(What.EOF)
+_TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
-# As plain numbers, for what each connection goes through: arithmetic on flags makes an object each time.
 _EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
-_EOF, _FAILURES = int(What.EOF), int(What.ERROR | What.TIMEOUT)
-_CONNECTED = int(What.CONNECTED) << _EVENTS
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
@@ -156,7 +167,7 @@ class BufferEvent(Handle):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
         code = _write_buffer(self._h, buffer._h)
         if code:
-            check(code, self)
+            check_two(code, self, buffer)
         if watched or lent or _released:
             settle()
 
@@ -200,7 +211,7 @@ class BufferEvent(Handle):
         """Move all that has come in to the end of a buffer, without copying (``bufferevent_read_buffer``)."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_read_buffer(self._h, buffer._h), self)
+        check_two(lib.pev_bev_read_buffer(self._h, buffer._h), buffer, self)
         if has_news():
             settle()
 
@@ -301,6 +312,13 @@ class BufferEvent(Handle):
     def _carried_away(self) -> None:
         """What stood on this one was closed, and this one with it."""
         self._base._armed.pop(self._id, None)
+        self._drop_buffers()
+
+    def _drop_buffers(self) -> None:
+        """Input and output are closed with this."""
+        for buffer in (self._input, self._output):
+            if buffer is not None:
+                buffer._forget_callbacks()
         self._input = self._output = None
 
     def _hold(self) -> None:
@@ -325,9 +343,9 @@ class BufferEvent(Handle):
             return
         left = what
         try:
-            if left & _CONNECTED:
-                left &= ~_CONNECTED
-                self._call_event(What.CONNECTED)
+            if left & _CONNECTED << _EVENTS:
+                left &= ~(_CONNECTED << _EVENTS)
+                self._call_event(_CONNECTED)
             if left & _READ and not self._closed:
                 left &= ~_READ
                 self._call_read()
@@ -339,7 +357,7 @@ class BufferEvent(Handle):
                 self._ended(events, detail)
         finally:
             if left and not self._closed:
-                self._base._again(self._id, left, detail)  # one of them raised
+                self._base._left.append((self._id, left, detail))  # one of them raised: the rest comes after what is due
         if what & _GONE:
             self._base._armed.pop(self._id, None)
 
@@ -355,7 +373,7 @@ class BufferEvent(Handle):
 
     def _ended(self, events: int, detail: int) -> None:
         after_eof, self._eof = self._eof, self._eof or bool(events & _EOF)
-        if events & _FAILURES:
+        if events & _TROUBLE:
             self._error = self._explain(events, detail)
         if after_eof and self._on_write is None:
             return  # one end is enough for those who don't wait for their output
@@ -363,7 +381,7 @@ class BufferEvent(Handle):
 
     def _explain(self, events: int, detail: int) -> BaseException:
         """The exception for an ERROR or a TIMEOUT."""
-        if events & What.TIMEOUT:
+        if events & _TIMEOUT:
             doing = "reading" if events & What.READING else "writing" if events & What.WRITING else "the handshake"
             return TimeoutError(errno.ETIMEDOUT, f"{doing} timed out")
         if detail > 0:
@@ -571,15 +589,19 @@ class BufferEvent(Handle):
         """
         if self._closed:
             return
-        lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        armed = self._base._armed
+        armed[self._id] = self._ready  # another thread's loop may say that it is gone before this call returns
+        try:
+            lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        except BaseException:
+            self._hold()
+            raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
         self._short_cut()
-        self._input = self._output = None
-        if lingers:
-            self._base._armed[self._id] = self._ready
-        else:
-            self._base._armed.pop(self._id, None)
+        self._drop_buffers()
+        if not lingers:
+            armed.pop(self._id, None)
 
     def abort(self) -> None:
         """Close it at once and drop what is left to send."""
@@ -612,7 +634,7 @@ class BufferEvent(Handle):
     def _going(self) -> str:
         return "connecting" if lib.pev_bev_connecting(self._h) else "open"
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         state = self._state()
         if lib.pev_bev_check(self._h) < 0:
             return f"<{type(self).__name__} {state}>"
@@ -631,7 +653,9 @@ class BufferEvent(Handle):
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
+                del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_bev_drop(handle)
+                settle_quietly()
 
 
 def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:

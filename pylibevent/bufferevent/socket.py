@@ -130,6 +130,8 @@ class SocketBufferEvent(BufferEvent):
         check_int(port, "port", 1, 65535)
         if dns is not None and not hasattr(dns, "getaddrinfo"):
             raise TypeError(f"dns must be a DNSBase or None, not {type(dns).__name__}")
+        if getattr(dns, "base", self._base) is not self._base:
+            raise ValueError(f"dns must be of the same base, and {dns!r} is of another")
         if dns is None:
             resolver_of = type(self)._resolver_of
             if resolver_of is None:
@@ -197,7 +199,7 @@ class SocketBufferEvent(BufferEvent):
             self._try_next(BufferEvent._explain(self, events, detail), events, detail)
             return
         super()._ready(what, detail)
-        if not self._closed and what & _CONNECTED:
+        if what & _CONNECTED and not self._closed:
             self._addresses.clear()
             self._hold()
 
@@ -230,12 +232,12 @@ class SocketBufferEvent(BufferEvent):
         """Give the descriptor away, open; what is in the buffers stays there.
 
         Returns:
-            The descriptor, now the caller's to close. -1: there was none.
+            The descriptor. With CLOSE_ON_FREE it is the caller's to close from now on; else it is still its owner's, an
+            object that is kept until this is closed. -1: there was none.
         """
         fd = self.fd
         if fd >= 0:
             check(lib.pev_bev_set_fd(self._h, -1), self)
-        self._owner = None
         return fd
 
     def getpeername(self) -> Any:

@@ -39,7 +39,7 @@ from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import Interrupt, in_main_thread
+from .interrupt import Interrupt, came_before, in_main_thread
 from .limits import Entry, Limits, merge
 
 _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
@@ -180,13 +180,12 @@ class EventBase(Handle):
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
-        called = passed = False
+        called = passed = again = False
         while True:
             if self._left and self._due is None:
                 self._due, self._left = iter(self._left), []
-            if self._due is not None and not self._turn & _AT_ONCE:
+            if self._due is not None and not self._turn & _AT_ONCE and self._call_due():
                 called = True
-                self._call_due()
             if soon and not self._turn & _AT_ONCE:
                 called = True
                 self._call_soon()
@@ -208,35 +207,25 @@ class EventBase(Handle):
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
+                if once and (again or not found & lib.PEV_PASS_INTERRUPTED):  # a wake-up that was left over is no event
                     return False
+                again = called
 
     def _spin(self, flags: int) -> int:
         """Passes and their callbacks as long as there is nothing else to look at: most of a busy server's time is spent here.
 
         What the last pass found is left to the caller where it takes more than calling.
         """
-        soon, view, armed, readers, handle = self._soon, self._view, self._armed.get, self._readers.get, self._h
+        soon, view, handle = self._soon, self._view, self._h
         while True:
             taken, self._taken = self._taken, False
             found: int = _loop_pass(handle, flags | lib.PEV_PASS_TAKEN if taken else flags)
             if not 0 < found <= _COUNT or has_news():
                 return self._look_at(found)
             self._serial += 1
-            due = _ENTRY.iter_unpack(view[: found * _ENTRY_SIZE])
-            self._due = due
+            self._due = _ENTRY.iter_unpack(view[: found * _ENTRY_SIZE])
             self._taken = True
-            for number, what, detail in due:
-                if what == _READ and (reader := readers(number)) is not None:
-                    callback, bev = reader
-                    callback(bev)
-                elif (ready := armed(number)) is not None:
-                    ready(what, detail)
-                else:
-                    continue
-                if self._turn & _AT_ONCE:
-                    return found
-            self._due = None
+            self._call_due()
             if soon or self._turn or self._left or self._on_exception is not None:
                 return found
 
@@ -274,46 +263,68 @@ class EventBase(Handle):
         """Whether calling takes a look at priorities and limits, and errors are given to on_exception."""
         return self._on_exception is not None or self._priorities > 1 or self._limits.given
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> bool:
+        """Call what is due, until there is a reason to turn. Returns whether anything was."""
         if self._is_careful():
-            self._call_due_carefully()
-            return
+            return self._call_due_carefully()
+        number = 0
+        called = False
         armed, readers = self._armed.get, self._readers.get
         due = self._due
         assert due is not None
-        for number, what, detail in due:
-            if what == _READ and (reader := readers(number)) is not None:
-                callback, bev = reader
-                callback(bev)
-            elif (ready := armed(number)) is not None:
-                ready(what, detail)
-            else:
-                continue
-            if self._turn & _AT_ONCE:
-                return
+        try:
+            for number, what, detail in due:
+                if what == _READ and (reader := readers(number)) is not None:
+                    callback, bev = reader
+                    callback(bev)
+                elif (ready := armed(number)) is not None:
+                    ready(what, detail)
+                else:
+                    called, number = True, 0
+                    continue
+                if self._turn & _AT_ONCE:
+                    return True
+                called, number = True, 0  # what is called can't be lost any more
+        except BaseException as error:
+            if number and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, what, detail))  # first of all: the next interrupt may come at once
+                self._keep_or_drop(error)
+            raise
         self._due = None
+        return called
 
-    def _call_due_carefully(self) -> None:
+    def _keep_or_drop(self, error: BaseException) -> None:
+        """What is left last comes again if its callback had not begun when a signal's handler raised this."""
+        if not came_before(error):
+            self._left.pop()
+
+    def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
         due = self._due
         assert due is not None
         self._limits.start()
+        called = False
         for number, what, detail in due:
             ready = self._armed.get(number)
             if ready is None:
                 continue
+            called = True
             self._current = self._priority_of(ready)
             try:
                 ready(what, detail)
             except BaseException as error:
+                if not (self._left and self._left[-1][0] == number):
+                    self._left.append((number, what, detail))
+                    self._keep_or_drop(error)
                 self._raised(error)
             finally:
                 current, self._current = self._current, None
             if self._limits.reached(current):
                 self._turn |= _CONTINUE
             if self._turn & _AT_ONCE:
-                return
+                return True
         self._due = None
+        return called
 
     def _call_soon(self) -> None:
         """What is queued now; what these callbacks queue waits for the next round."""
@@ -321,8 +332,9 @@ class EventBase(Handle):
         for _ in range(len(soon)):
             if not soon:
                 return  # the base was closed
-            callback, arguments = soon.popleft()
             self._running = None
+            callback, arguments = soon[0]
+            del soon[0]  # no bytecode from here to the call looks for signals
             try:
                 callback(*arguments)
             except BaseException as error:
@@ -336,10 +348,6 @@ class EventBase(Handle):
         if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         handler(error)
-
-    def _again(self, number: int, what: int, detail: int) -> None:
-        """A callback raised before all that this entry says was called: the rest comes after what else is due."""
-        self._left.append((number, what, detail))
 
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
@@ -698,6 +706,8 @@ class EventBase(Handle):
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
+        if has_news():
+            settle()
 
     @property
     def closed(self) -> bool:
@@ -710,7 +720,7 @@ class EventBase(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_loop_check(self._h)
         if code < 0:
             return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
@@ -729,6 +739,7 @@ class EventBase(Handle):
         finally:  # the warning may be an error
             if lib.pev_loop_check(handle) == 0:
                 self.close()
+            del self._h  # whoever the warning gave it to has an object without a handle
             lib.pev_loop_free(handle)
 
 

@@ -261,7 +261,7 @@ class TLSContext(Handle):
             raise ValueError(f"ciphers must be ASCII without zero characters, not {ciphers!r}")
         check(lib.pev_tls_set_ciphers(self._h, ciphers.encode()), f"setting the ciphers {ciphers!r}")
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         side = "server" if self._server_side else "client"
         names = ", host names checked" if self._check_hostname else ""
         return f"<TLSContext {side}, {self._verify_mode.name}{names}, from {self.minimum_version.name}>"
