@@ -33,6 +33,8 @@ PUBLIC = [kind for kind in HANDLES if kind.__name__ in ev.__all__]
 def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
     """One of each class, open."""
     one, other = socket.socketpair()
+    relayed, peer = socket.socketpair()
+    echo = ev.SocketBufferEvent(base, relayed)
     dns = ev.DNSBase(base, system=False)
     made = {
         "EventBase": base,
@@ -43,11 +45,14 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "DNSBase": dns,
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, print),
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
+        "Relay": echo.relay(echo),
     }
     made["TLSBufferEvent"] = ev.TLSBufferEvent.accept(base, other, made["TLSContext"])
     with open(certificates.cert, "rb") as file:
         made["FileSegment"] = ev.FileSegment(file)
     yield made
+    echo.abort()
+    peer.close()
     for name in ("TLSBufferEvent", "SocketBufferEvent"):
         made[name].abort()
     for name in ("Listener", "DNSBase", "Event", "Buffer", "FileSegment"):
@@ -174,6 +179,7 @@ def make():
     base = ev.EventBase()
     server, client = kinds.contexts()
     one, other = kinds.bev_pair(base)
+    relayed = kinds.bev_pair(base)
     dns = ev.DNSBase(base, system=False)
     made = {
         "EventBase": base,
@@ -186,6 +192,7 @@ def make():
         "TLSContext": server,
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
+        "Relay": relayed[0].relay(relayed[1]),
     }
     if state == "closed":
         for thing in made.values():
