@@ -1,6 +1,7 @@
 # make demo    a TLS echo server and its clients, told line by line
 # make test    the tests; PYTEST_ARGS="-k name -x" goes to pytest
 # make check   ruff and mypy
+# make bench   pylibevent beside its peers: docs/benchmarks.md; BENCH_ARGS="--quick --only tcp" prints only
 #
 # Each sets up what it needs: system packages (as root on Debian; otherwise it says which), .venv, the extension.
 # The files that say what is done stand in .venv too, so removing .venv starts anew.
@@ -11,12 +12,13 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS =
 # Many tests wait for a timer, so more processes than cores. PROCESSES=0 runs all in one.
 PROCESSES = 4
+BENCH_ARGS = --docs docs
 
 RECIPE = build_ffi.py setup.py pyproject.toml
 SOURCES = $(wildcard csrc/*.c csrc/*.h)
 
 .NOTPARALLEL: # apt and pip lock each other out
-.PHONY: demo test test-dev check build clean system system-test
+.PHONY: demo test test-dev check bench build clean system system-test
 
 demo: build $(VENV)/demo.txt
 	$(VENV)/bin/python examples/demo.py
@@ -30,6 +32,9 @@ test-dev: system-test build $(VENV)/test.txt
 check: build $(VENV)/check.txt
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+bench: build $(VENV)/bench.txt
+	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
 build: $(VENV)/built
 

@@ -21,9 +21,9 @@ from cffi import FFI
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
-NAMES += ["pair", "filter", "ratelimit"]
+NAMES += ["pair", "filter", "ratelimit", "relay"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock"]
+SOURCES += ["group", "meter", "clock", "fast"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

@@ -16,21 +16,40 @@
 
 #define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
 
-int
-pev_bev_usable(const struct pev_bev *h)
+/* For what doesn't look at the input. */
+static int
+may_write(const struct pev_bev *h)
 {
 	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
+	if (h->over != NULL)
+		return -PEV_ECARRIES;
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+}
+
+int
+pev_bev_usable(struct pev_bev *h)
+{
+	int code;
+	if (h->bev == NULL || h->lingering || h->leaving)
+		return -PEV_ECLOSED;
+	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	if (code == 0 && h->fresh_length)
+		pev_fast_settle(h);
+	return code;
 }
 
 /* For what would come between a bufferevent and the one that stands on it. */
 int
-pev_bev_usable_alone(const struct pev_bev *h)
+pev_bev_usable_alone(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
-	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
+	if (code == 0 && h->over != NULL)
+		return -PEV_ECARRIES;
+	return code == 0 && h->relay != NULL ? -PEV_ERELAYED : code;
 }
 
 int
@@ -85,8 +104,8 @@ at_high_mark(const struct pev_bev *h)
 }
 
 /* What must be looked at after bytes were written, or switches and marks changed, here and below. */
-static void
-let_settle(struct pev_bev *h)
+void
+pev_bev_changed(struct pev_bev *h)
 {
 	if (h->over != NULL && h->over->bev != NULL && h->over->layer->on_change != NULL)
 		h->over->layer->on_change(h->over);
@@ -106,7 +125,7 @@ resume_reading(struct pev_bev *h)
 {
 	h->paused = 0;
 	bufferevent_enable(h->bev, EV_READ);
-	let_settle(h);
+	pev_bev_changed(h);
 }
 
 /* Something was drained: read on when there is room, else give the reader another turn. */
@@ -152,10 +171,12 @@ static void
 read_last_words(struct pev_bev *h)
 {
 	struct evbuffer *input = h->bev->input;
-	size_t before = evbuffer_get_length(input);
+	size_t before;
 	int fd = bufferevent_getfd(h->bev);
 	if (!pev_bev_is_socket(h) || h->over != NULL || h->exports || fd < 0)
 		return;
+	pev_fast_settle(h);
+	before = evbuffer_get_length(input);
 	evbuffer_unfreeze(input, 0);
 	while (!at_high_mark(h) && evbuffer_get_length(input) < before + MOST_LAST_WORDS && evbuffer_read(input, fd, -1) > 0)
 		;
@@ -168,6 +189,10 @@ static void
 on_read(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
+	if (h->relay != NULL) {
+		pev_relay_read(h);
+		return;
+	}
 	pev_bev_hold(h);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
@@ -181,6 +206,10 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->relay != NULL) {
+		pev_relay_written(h);
+		return;
+	}
 	if (h->limits != NULL && !pev_limits_sent(h))
 		return;
 	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
@@ -223,8 +252,6 @@ latch(struct pev_bev *h, short what)
 	if ((what & ENDS) && (h->ended & ENDS & what) == (what & ENDS))
 		return 0; /* told before */
 	h->ended |= what & ENDS;
-	if ((what & BEV_EVENT_ERROR) && (what & BEV_EVENT_WRITING))
-		read_last_words(h);
 	if (what & BEV_EVENT_ERROR)
 		stop_after_error(h, what);
 	return 1;
@@ -235,6 +262,10 @@ pev_bev_note_events(struct pev_bev *h, short what, int error)
 {
 	if (!latch(h, what))
 		return;
+	if (h->relay != NULL) {
+		pev_relay_event(h, what, error);
+		return;
+	}
 	h->source.detail = error;
 	note(h, (unsigned)(unsigned short)what << PEV_NOTE_EVENTS);
 }
@@ -273,6 +304,13 @@ pev_bev_listen(struct pev_bev *h)
 	bufferevent_setcb(h->bev, on_read, on_write, on_event, h);
 }
 
+/* Whether they are. */
+int
+pev_bev_hears(const struct pev_bev *h)
+{
+	return h->bev->readcb == on_read && h->bev->cbarg == h;
+}
+
 void
 pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer)
@@ -295,6 +333,7 @@ pev_bev_want(struct pev_bev *h, int callbacks)
 	if (code < 0)
 		return code;
 	h->wants = (unsigned char)callbacks;
+	pev_fast_note_sent(h);
 	return 0;
 }
 
@@ -322,7 +361,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 		bufferevent_disable(h->bev, (short)events);
 		return code;
 	}
-	let_settle(h);
+	pev_bev_changed(h);
 	return 0;
 }
 
@@ -374,16 +413,21 @@ int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
 	PEV_VISIT(pev_visit_bev(h));
-	int code = pev_bev_usable_alone(h);
+	size_t sent = 0;
+	int code = may_write(h);
 	if (code < 0)
 		return code;
 	if (pev_bev_peeked(h))
 		return -PEV_EPEEKED;
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
-	if (n && bufferevent_write(h->bev, data, n) < 0)
+	if (h->fast && n)
+		sent = pev_fast_send(h, data, n);
+	if (n > sent && bufferevent_write(h->bev, data + sent, n - sent) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
-	let_settle(h);
+	if (h->under != NULL)
+		pev_fast_flush(h);
+	pev_bev_changed(h);
 	return 0;
 }
 
@@ -392,13 +436,17 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
-	int code = pev_bev_usable_alone(h);
+	int code = may_write(h);
 	if (code < 0)
 		return code;
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
+	if (h->fast && !h->exports && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
+		return 0;
 	code = pev_buffer_add_buffer(&output, from);
-	let_settle(h);
+	if (code == 0)
+		pev_fast_flush(h);
+	pev_bev_changed(h);
 	return code;
 }
 
@@ -407,6 +455,8 @@ pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
 
@@ -415,6 +465,8 @@ pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
+	if (h->relay != NULL)
+		return -PEV_ERELAYED;
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
 
@@ -465,7 +517,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 	bufferevent_setwatermark(h->bev, (short)events, low, high);
 	if (h->paused && !at_high_mark(h))
 		resume_reading(h);
-	let_settle(h);
+	pev_bev_changed(h);
 	return 0;
 }
 
@@ -488,6 +540,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 		return code;
 	if (priority < 0 || priority >= h->source.loop->n_priorities)
 		return -PEV_EVALUE;
+	pev_fast_wait(h);
 	return bufferevent_priority_set(h->bev, priority) < 0 ? -PEV_EPENDING : 0;
 }
 
@@ -552,6 +605,10 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 		return code;
 	if (n > INT_MAX)
 		return -PEV_EVALUE;
+	if (n)
+		h->own_limits |= is_write ? EV_WRITE : EV_READ;
+	else
+		h->own_limits &= (unsigned char)~(is_write ? EV_WRITE : EV_READ);
 	if (is_write)
 		bufferevent_set_max_single_write(h->bev, n);
 	else

@@ -48,6 +48,7 @@ int pev_bev_connecting(struct pev_bev *h);
 
 int pev_bev_write(struct pev_bev *h, const char *data, size_t n);
 int pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from);
+long long pev_bev_take(struct pev_bev *h);
 long long pev_bev_read(struct pev_bev *h, char *out, size_t n);
 int pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to);
 long long pev_bev_input_length(struct pev_bev *h);

@@ -91,6 +91,8 @@ free_now(struct pev_bev *h)
 	bev = h->bev;
 	if (bev == NULL)
 		return;
+	if (h->relay != NULL)
+		pev_relay_gone(h);
 	leave_no_more(h);
 	count_down(h);
 	if (h->drain_callback != NULL)
@@ -99,6 +101,7 @@ free_now(struct pev_bev *h)
 	if (h->sent_callback != NULL)
 		evbuffer_remove_cb_entry(bev->output, h->sent_callback);
 	h->sent_callback = NULL;
+	pev_fast_stop(h);
 	pev_buffer_owner_gone(h->views[0], 1);
 	pev_buffer_owner_gone(h->views[1], 1);
 	if (h->layer != NULL && h->layer->before_free != NULL)
@@ -221,9 +224,11 @@ on_sent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 		bufferevent_trigger(top->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-static void
-call_when_sent(struct pev_bev *h, struct pev_bev *top)
+/* The write callback of the one on top comes when this output is empty. */
+void
+pev_call_when_sent(struct pev_bev *h)
 {
+	struct pev_bev *top = h;
 	while (top->over != NULL)
 		top = top->over;
 	if (h->sent_callback == NULL)
@@ -241,7 +246,7 @@ pev_below_is_sent(struct pev_bev *h)
 	if ((under->ended & BEV_EVENT_ERROR) || (under->layer != NULL && under->layer->on_drained == NULL))
 		return 1; /* a pair hands over what it has when it is freed */
 	if (is_sending(under)) {
-		call_when_sent(under, h);
+		pev_call_when_sent(under);
 		return 0;
 	}
 	return under->layer == NULL || under->layer->on_drained(under);
@@ -312,6 +317,8 @@ close_now(struct pev_bev *h, double seconds)
 {
 	int code;
 	pev_source_forget(&h->source);
+	if (h->relay != NULL)
+		pev_relay_gone(h);
 	h->wants = 0;
 	h->paused = 0;
 	give_time(h, seconds);

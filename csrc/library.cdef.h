@@ -29,6 +29,7 @@ enum {
 	PEV_EFDS,            /* too few descriptors left for a base */
 	PEV_EVALUE,          /* an argument that Python should have refused */
 	PEV_ESIGNALS,        /* another base is receiving the process's signals */
+	PEV_ERELAYED,        /* it is a part of a relay */
 	PEV_ECARRIES,        /* another bufferevent stands on this one */
 	PEV_ENOLIMIT         /* it has no rate limit of its own */
 };

@@ -224,6 +224,8 @@ pev_loop_new(const struct pev_config *from)
 	}
 	TAILQ_INIT(&loop->noted);
 	TAILQ_INIT(&loop->children);
+	TAILQ_INIT(&loop->fresh);
+	loop->fast_io = from->fast_io;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (loop->base == NULL) {
@@ -231,8 +233,10 @@ pev_loop_new(const struct pev_config *from)
 		errno = PEV_EFAILED;
 		return NULL;
 	}
-	if (assign_own_events(loop) < 0) {
+	loop->arena = malloc(PEV_ARENA_SIZE);
+	if (loop->arena == NULL || assign_own_events(loop) < 0) {
 		event_base_free(loop->base);
+		free(loop->arena);
 		pev_delete(loop);
 		errno = ENOMEM;
 		return NULL;
@@ -342,6 +346,7 @@ pev_loop_free(struct pev_loop *loop)
 	pthread_mutex_unlock(&loops_lock);
 	free(loop->breakers);
 	free(loop->modes);
+	free(loop->arena);
 	pthread_rwlock_destroy(&loop->gate);
 	pthread_mutex_destroy(&loop->lock);
 	pev_delete(loop);
@@ -455,6 +460,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 		return loop->n_ready;
 	loop->n_ready = 0;
 	pev_empty_graves(loop);
+	pev_fast_settle_all(loop);
 	pev_bev_leave_all(loop);
 	loop->statistics.passes++;
 	loop->interrupted = 0;
@@ -484,6 +490,13 @@ const struct pev_ready *
 pev_loop_ready(struct pev_loop *loop)
 {
 	return loop->ready;
+}
+
+/* Where pev_bev_take finds bytes: PEV_ARENA_SIZE of them. */
+const char *
+pev_loop_arena(struct pev_loop *loop)
+{
+	return loop->arena;
 }
 
 /* From any thread: the pass that is under way, or the next one, returns. */

@@ -29,6 +29,10 @@ enum {
 
 struct pev_loop;
 
+/* Twice what ends a pass and the most of one read. Shifted up, a place in it leaves room for a length. */
+#define PEV_ARENA_SIZE 524288
+#define PEV_FRESH_BITS 20
+
 /* The most that one pass hands over. */
 #define PEV_READY_MAX 256
 
@@ -54,6 +58,7 @@ struct pev_config {
 	double max_interval; /* seconds, negative: none */
 	int max_callbacks;   /* negative: no limit */
 	int min_priority;
+	int fast_io; /* fast.c */
 };
 
 struct pev_loop *pev_loop_new(const struct pev_config *config);
@@ -65,6 +70,7 @@ int pev_loop_enter(struct pev_loop *loop);
 void pev_loop_leave(struct pev_loop *loop);
 int pev_loop_pass(struct pev_loop *loop, int flags);
 const struct pev_ready *pev_loop_ready(struct pev_loop *loop);
+const char *pev_loop_arena(struct pev_loop *loop);
 int pev_loop_wake(struct pev_loop *loop);
 int pev_loop_watch(struct pev_loop *loop, int fd);
 int pev_loop_beat(struct pev_loop *loop, double seconds);

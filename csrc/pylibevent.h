@@ -89,6 +89,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "pair.cdef.h"
 #include "filter.cdef.h"
 #include "ratelimit.cdef.h"
+#include "relay.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -106,6 +107,7 @@ struct pev_loop {
 	int breaking;    /* the breaker of this pass is on its way */
 	int calling;     /* Python was called and C waits: libevent may be on the stack, in a pass or not */
 	int peeks;       /* memoryviews lent out over buffers that a pass may change */
+	int relaying;    /* a relay is writing */
 
 	struct pev_sources noted;
 	unsigned n_noted;
@@ -134,6 +136,10 @@ struct pev_loop {
 	int n_signals; /* signal events that are added */
 	struct pev_sources children;
 	struct pev_source *graves;
+	int fast_io; /* bufferevents on it take part in fast.c */
+	char *arena; /* where the fast path reads to in a pass */
+	size_t arena_used;
+	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
@@ -317,11 +323,18 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char fast;       /* takes part in fast.c */
+	unsigned char own_limits; /* EV_READ, EV_WRITE: Python has set the most of one read or write */
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
 	unsigned char cut;        /* nobody is there any more who could get what is written */
 	int exports;              /* memoryviews lent out over input or output */
-	struct evbuffer_cb_entry *drain_callback;
+	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
+	uint64_t sent_before;     /* the pass before which something was sent at once */
+	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
+	unsigned expected;        /* bytes of the next read, 0 before the first */
+	TAILQ_ENTRY(pev_bev) next_fresh;
+	struct evbuffer_cb_entry *drain_callback, *output_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
 	double time_left;            /* for closing, in seconds */
@@ -329,6 +342,7 @@ struct pev_bev {
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
 	struct pev_limits *limits;     /* rate limits, NULL if there never were any */
+	struct pev_relay *relay;       /* what it is a part of */
 	/* Who has the callbacks when the connection stands: a TLS layer, for instance. */
 	bufferevent_data_cb upper_read, upper_write;
 	bufferevent_event_cb upper_event;
@@ -344,6 +358,8 @@ struct pev_layer {
 	short (*on_event)(struct pev_bev *h, short what, int error);
 	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
 	int (*on_drained)(struct pev_bev *h);
+	/* Nothing more shall be written, but read; NULL: flush. */
+	void (*end_writing)(struct pev_bev *h);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -368,8 +384,8 @@ struct pev_layer {
 	int (*peeked)(const struct pev_bev *h);
 };
 
-int pev_bev_usable(const struct pev_bev *h);
-int pev_bev_usable_alone(const struct pev_bev *h);
+int pev_bev_usable(struct pev_bev *h);
+int pev_bev_usable_alone(struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
@@ -382,10 +398,13 @@ int pev_bev_is_socket(const struct pev_bev *h);
 short pev_bev_sift_events(struct pev_bev *h, short what, int error);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
 void pev_bev_hold(struct pev_bev *h);
+void pev_bev_changed(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
+void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
+int pev_bev_hears(const struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
 int pev_bev_peeked(const struct pev_bev *h);
@@ -474,6 +493,36 @@ void pev_meter_charge(struct pev_limits *l, int is_write, long long n);
 void pev_valve_kick(struct pev_bev *h);
 void pev_valve_free(struct pev_limits *l);
 int pev_valve_is_waiting(struct pev_bev *h);
+
+/* Whether a rate limit is set, its own or that of a group. */
+static inline int
+pev_bev_is_limited(const struct pev_bev *h)
+{
+	return h->limits != NULL && (h->limits->cfg != NULL || h->limits->group != NULL);
+}
+
+/* ---- fast.c ---- */
+
+void pev_fast_start(struct pev_bev *h);
+void pev_fast_take_over(struct pev_bev *h);
+void pev_fast_stop(struct pev_bev *h);
+void pev_fast_settle(struct pev_bev *h);
+void pev_fast_settle_all(struct pev_loop *loop);
+void pev_fast_forget(struct pev_bev *h);
+void pev_fast_wait(struct pev_bev *h);
+void pev_fast_flush(struct pev_bev *h);
+void pev_fast_note_sent(struct pev_bev *h);
+size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
+
+/* ---- relay.c ---- */
+
+void pev_relay_read(struct pev_bev *from);
+void pev_relay_passed(struct pev_bev *from, const char *data, size_t n, size_t sent);
+struct pev_bev *pev_relay_partner(const struct pev_bev *h);
+void pev_relay_written(struct pev_bev *to);
+void pev_relay_event(struct pev_bev *h, short what, int error);
+void pev_relay_gone(struct pev_bev *h);
 
 /* ---- tls.c ---- */
 

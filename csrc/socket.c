@@ -36,6 +36,7 @@ pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
 	}
 	hush(bev);
 	pev_bev_init(h, loop, bev, options, id, NULL);
+	pev_fast_start(h);
 	return h;
 }
 
@@ -76,6 +77,7 @@ pev_bev_set_fd(struct pev_bev *h, int fd)
 		return -PEV_EKIND;
 	if (bufferevent_setfd(h->bev, fd) < 0)
 		return -PEV_EFAILED;
+	pev_fast_take_over(h);
 	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
 	evbuffer_freeze(h->bev->output, 1);
 	hush(h->bev);
@@ -210,6 +212,7 @@ try_connect(struct pev_bev *h, const struct sockaddr *sa, socklen_t length)
 	errno = 0;
 	if (bufferevent_socket_connect(h->bev, sa, (int)length) < 0)
 		return errno ? -errno : -PEV_EFAILED;
+	pev_fast_take_over(h);
 	evbuffer_freeze(h->bev->input, 0);
 	evbuffer_freeze(h->bev->output, 1);
 	/* Where connect succeeds at once libevent relies on EV_WRITE being enabled to notice. */

@@ -223,6 +223,19 @@ on_ssl_drained(struct pev_bev *h)
 	return 0;
 }
 
+/* Half a close: the peer may go on. */
+static void
+end_ssl_writing(struct pev_bev *h)
+{
+	struct pev_ssl *s = ssl_of(h);
+	if (s->failed || s->closing || h->under->bev == NULL)
+		return;
+	ERR_clear_error();
+	SSL_shutdown(s->ssl);
+	ERR_clear_error();
+	s->closing = 1;
+}
+
 static void
 before_ssl_free(struct pev_bev *h)
 {
@@ -255,6 +268,7 @@ on_ssl_drop(struct pev_bev *h)
 static const struct pev_layer ssl_layer = {
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
+	.end_writing = end_ssl_writing,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,
 	.after_free = after_ssl_free,

@@ -1,9 +1,10 @@
 """An echo server: what a client sends, it gets back.
 
-    python echo_server.py --port 9999 [--host 127.0.0.1] [--mode copy|move]
+    python echo_server.py --port 9999 [--host 127.0.0.1] [--mode copy|move|relay]
 
 ``copy`` brings the bytes into Python and out again; ``move`` hands the chains of the input buffer to the output buffer, and
-no byte is copied. SIGINT and SIGTERM end it. tls_echo_server.py is the same with TLS.
+no byte is copied; ``relay`` leaves all to C, which tells Python only of the end. SIGINT and SIGTERM end it.
+tls_echo_server.py is the same with TLS.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def move(bev: ev.BufferEvent) -> None:
     bev.write_buffer(bev.input)
 
 
-MODES = {"copy": copy, "move": move}
+MODES = {"copy": copy, "move": move, "relay": None}
 
 
 def on_event(bev: ev.BufferEvent, what: ev.What) -> None:
@@ -73,6 +74,9 @@ def serve(options: argparse.Namespace, connect: Callable[[ev.EventBase, socket.s
 
     def on_accept(listener: ev.Listener, sock: socket.socket, address: Any) -> None:
         bev = connect(listener.base, sock)
+        if echo is None:
+            bev.relay(bev)
+            return
         bev.set_callbacks(read=echo, event=on_event)
         bev.enable(ev.EventFlag.READ)
 

@@ -1,6 +1,6 @@
 """An echo server over TLS: what a client sends, it gets back.
 
-    python tls_echo_server.py --port 9999 --cert cert.pem --key key.pem [--host 127.0.0.1] [--mode copy|move]
+    python tls_echo_server.py --port 9999 --cert cert.pem --key key.pem [--host 127.0.0.1] [--mode copy|move|relay]
 
 Everything but the TLS is echo_server.py's.
 """

@@ -11,6 +11,8 @@ from .bufferevent import (
     PairBufferEvent,
     RateLimit,
     RateLimitGroup,
+    Relay,
+    RelayEnd,
     SocketBufferEvent,
     Totals,
 )
@@ -79,6 +81,8 @@ __all__ = [
     "Peek",
     "RateLimit",
     "RateLimitGroup",
+    "Relay",
+    "RelayEnd",
     "Reservation",
     "SocketBufferEvent",
     "TLSBufferEvent",

@@ -139,6 +139,7 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_EKIND: (TypeError, "{} is of a kind that can't do that"),
     lib.PEV_EFDS: (lambda text: OSError(errno.EMFILE, text), "too few descriptors left for an EventBase"),
     lib.PEV_ESIGNALS: (RuntimeError, "{}: another base that is running receives this process's signals"),
+    lib.PEV_ERELAYED: (RuntimeError, "{} is relayed: what comes in goes to its partner, until the relay is closed"),
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
     lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),

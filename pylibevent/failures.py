@@ -30,6 +30,11 @@ def keep_stray(kind: type[BaseException], error: BaseException | None, traceback
     _stray.append(error if error is not None else kind())
 
 
+def has_failures(base: Keeper) -> bool:
+    """Whether there is something for take()."""
+    return bool(base._unraised or _stray)
+
+
 def take(base: Keeper) -> list[BaseException]:
     """What this base's loop has to raise."""
     if not base._unraised and not _stray:

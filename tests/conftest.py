@@ -22,6 +22,17 @@ hypothesis.settings.load_profile("default")
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plain-io", action="store_true", help="without the fast path of plain sockets")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--plain-io"):
+        defaults = ev.EventBase.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["fast_io"] = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     report = yield

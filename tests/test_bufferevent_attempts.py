@@ -312,6 +312,7 @@ def test_no_time_to_close(base: ev.EventBase) -> None:
     with socket_pair() as (one, other):
         bev = ev.SocketBufferEvent(base, one)
         fd = bev.fd
+        bev.disable(ev.EventFlag.WRITE)
         bev.write(b"dropped")
         bev.close(timeout=0)
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):

@@ -193,10 +193,12 @@ def test_many_fast_senders_take_turns(base: ev.EventBase) -> None:
     with contextlib.ExitStack() as stack:
         order: list[int] = []
 
-        def reader(number: int) -> Any:
+        def reader(number: int, sender: socket.socket) -> Any:
             def on_read(bev: ev.BufferEvent) -> None:
                 order.append(number)
                 bev.input.drain(len(bev.input))
+                if len(order) <= 50:  # a busy loop(ONCE) goes on
+                    sender.send(b"x" * 65536)
 
             return on_read
 
@@ -206,7 +208,7 @@ def test_many_fast_senders_take_turns(base: ev.EventBase) -> None:
                 while True:
                     other.send(b"x" * 65536)
             bev = stack.enter_context(ev.SocketBufferEvent(base, one, ev.Option(0)))
-            bev.set_callbacks(read=reader(number), event=failed)
+            bev.set_callbacks(read=reader(number, other), event=failed)
             bev.enable()
         run_until(base, lambda: len(order) >= 100)
         assert set(order[:50]) == set(range(50))

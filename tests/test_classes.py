@@ -33,6 +33,8 @@ PUBLIC = [kind for kind in HANDLES if kind.__name__ in ev.__all__]
 def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
     """One of each class, open."""
     one, other = socket.socketpair()
+    relayed, peer = socket.socketpair()
+    echo = ev.SocketBufferEvent(base, relayed)
     dns = ev.DNSBase(base, system=False)
     made = {
         "EventBase": base,
@@ -44,6 +46,7 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, print),
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
         "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(1, 1)),
+        "Relay": echo.relay(echo),
     }
     made["PairBufferEvent"], partner = ev.PairBufferEvent.new(base)
     made["FilterBufferEvent"] = ev.FilterBufferEvent(ev.SocketBufferEvent(base), options=ev.Option.CLOSE_ON_FREE)
@@ -51,6 +54,8 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
     with open(certificates.cert, "rb") as file:
         made["FileSegment"] = ev.FileSegment(file)
     yield made
+    echo.abort()
+    peer.close()
     partner.abort()
     for name in ("TLSBufferEvent", "FilterBufferEvent", "SocketBufferEvent", "PairBufferEvent"):
         made[name].abort()
@@ -182,6 +187,7 @@ def make():
     base = ev.EventBase()
     server, client = kinds.contexts()
     one, other = kinds.bev_pair(base)
+    relayed = kinds.bev_pair(base)
     dns = ev.DNSBase(base, system=False)
     made = {
         "EventBase": base,
@@ -197,6 +203,7 @@ def make():
         "PairBufferEvent": ev.PairBufferEvent.new(base)[0],
         "FilterBufferEvent": ev.FilterBufferEvent(ev.PairBufferEvent.new(base)[0], kinds.passes, kinds.passes),
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
+        "Relay": relayed[0].relay(relayed[1]),
     }
     if state == "closed":
         for thing in made.values():

@@ -24,7 +24,7 @@ from programs import Program, read_all, running
 from support import GIVE_UP
 
 KINDS = ["plain", "tls"]
-MODES = ["copy", "move"]
+MODES = ["copy", "move", "relay"]
 MANY = 1000
 AT_ONCE = 262144
 both_kinds = pytest.mark.parametrize("kind", KINDS)

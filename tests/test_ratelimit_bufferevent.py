@@ -199,8 +199,9 @@ def test_another_tick(base: ev.EventBase) -> None:
 def test_changing_it_gives_nothing(base: ev.EventBase, ends: Pair) -> None:
     one, other = ends
     taker = Taker().watch(other)
-    one.write(b"x" * 100_000)
     limits = [ev.RateLimit(1000, 1000, tick=t) for t in (1000.0, 500.0, 2000.0)]
+    one.set_rate_limit(limits[0])
+    one.write(b"x" * 100_000)
     for n in range(50):
         one.set_rate_limit(limits[n % 3])
         base.loop(ev.LoopFlag.NONBLOCK)

@@ -4,6 +4,7 @@ from .common import BufferEvent
 from .filter import FilterBufferEvent
 from .pair import PairBufferEvent
 from .ratelimit import RateLimit, RateLimitGroup, Totals
+from .relay import Relay, RelayEnd
 from .socket import SocketBufferEvent
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "PairBufferEvent",
     "RateLimit",
     "RateLimitGroup",
+    "Relay",
+    "RelayEnd",
     "SocketBufferEvent",
     "Totals",
 ]

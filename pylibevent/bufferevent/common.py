@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
 
 from .._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.news import has_news, settle, settle_quietly
+from ..buffer.news import _released, has_news, lent, settle, settle_quietly, watched
 from ..errors import (
     MAX_INT,
     Error,
@@ -36,6 +36,7 @@ from ..errors import (
 )
 from ..flags import EventFlag, FlushMode, Option, What
 from .ratelimit import RateLimited
+from .relay import Relay, RelayCallback
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
@@ -54,8 +55,13 @@ _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 _CONNECTED, _EOF = int(What.CONNECTED), int(What.EOF)
 _TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
+_EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
+_UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
+_write, _write_buffer, _take = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take
+_FRESH_BITS = lib.PEV_FRESH_BITS
+_FRESH_LENGTH = (1 << _FRESH_BITS) - 1
 
 
 class Watermark(NamedTuple):
@@ -76,7 +82,7 @@ class Callbacks(NamedTuple):
 def check_options(options: object) -> int:
     """The bits of the options; ValueError for those that exclude each other."""
     bits = check_flags(options, Option, _ALL_OPTIONS, "options")
-    if bits & Option.UNLOCK_CALLBACKS and not bits & Option.DEFER_CALLBACKS:
+    if bits & _UNLOCK and not bits & _DEFER:
         raise ValueError("options must have DEFER_CALLBACKS where they have UNLOCK_CALLBACKS")
     return bits
 
@@ -88,6 +94,7 @@ class BufferEvent(RateLimited):
     """
 
     __slots__ = (
+        "_arena",
         "_base",
         "_closed",
         "_eof",
@@ -101,7 +108,10 @@ class BufferEvent(RateLimited):
         "_on_write",
         "_options",
         "_output",
+        "_relay",
     )
+
+    _is_bufferevent = True
 
     _base: EventBase
     _id: int
@@ -116,6 +126,7 @@ class BufferEvent(RateLimited):
     def _start(self, base: EventBase, handle: Any, number: int, options: int) -> None:
         """What every kind's __init__ does with the handle it has made."""
         self._base = base
+        self._arena = base._arena
         self._id = number
         self._options = options
         self._closed = self._eof = self._held = False
@@ -127,6 +138,7 @@ class BufferEvent(RateLimited):
         self._on_event: EventsCallback | None = None
         self._muted = -1
         self._rate_limit = self._rate_limit_group = None
+        self._relay: Relay | None = None
         self._h = handle
 
     # ------------------------------------------------------------ bytes
@@ -142,17 +154,21 @@ class BufferEvent(RateLimited):
             OSError: EPIPE: it has ended with an ERROR.
             RuntimeError: Another thread is running the loop.
         """
-        raw, n = as_bytes(data)
-        check(lib.pev_bev_write(self._h, raw, n), self)
-        if has_news():
+        raw, n = (data, len(data)) if type(data) is bytes else as_bytes(data)
+        code = _write(self._h, raw, n)
+        if code:
+            check(code, self)
+        if watched or lent or _released:
             settle()
 
     def write_buffer(self, buffer: Buffer) -> None:
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check_two(lib.pev_bev_write_buffer(self._h, buffer._h), self, buffer)
-        if has_news():
+        code = _write_buffer(self._h, buffer._h)
+        if code:
+            check_two(code, self, buffer)
+        if watched or lent or _released:
             settle()
 
     def read(self, size: int | None = -1) -> bytes:
@@ -164,6 +180,12 @@ class BufferEvent(RateLimited):
         Returns:
             The bytes; none if nothing is there.
         """
+        if size == -1 and (fresh := _take(self._h)) >= 0:
+            start = fresh >> _FRESH_BITS
+            if watched or lent or _released:
+                settle()
+            taken: bytes = self._arena[start : start + (fresh & _FRESH_LENGTH)]
+            return taken
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)
@@ -225,7 +247,7 @@ class BufferEvent(RateLimited):
         """
         for name, callback in (("read", read), ("write", write), ("event", event)):
             check_callable(callback, name)
-        wants = (EventFlag.READ if read is not None else 0) | (EventFlag.WRITE if write is not None else 0)
+        wants = (_EV_READ if read is not None else 0) | (_EV_WRITE if write is not None else 0)
         check(lib.pev_bev_want(self._h, wants), self)
         self._on_read, self._on_write, self._on_event = read, write, event
         self._hold()
@@ -237,12 +259,55 @@ class BufferEvent(RateLimited):
 
     def _is_busy(self) -> bool:
         """Whether C may have something to say that somebody waits for."""
-        return self._on_read is not None or self._on_write is not None or self._on_event is not None
+        return (
+            self._on_read is not None or self._on_write is not None or self._on_event is not None or self._relay is not None
+        )
 
     def _carry(self) -> None:
         """Another bufferevent stands on this one from now on, and has its callbacks."""
         self._on_read = self._on_write = self._on_event = None
         self._hold()
+
+    # ------------------------------------------------------------ relaying
+
+    def relay(self, other: BufferEvent, *, on_close: RelayCallback | None = None) -> Relay:
+        """Pass on everything: what comes in here goes out at the other, and back, until both directions have ended or one of
+        the two fails. All of it is done in C; Python is called once.
+
+        Both may be of any kind, connected or not yet, and have limits and timeouts. Reading stops where the other end can't
+        send fast enough. The end of one direction is passed on: with shutdown() or, over TLS, close_notify. Callbacks set
+        before aren't called any more, and marks are taken off. Both are closed when it ends.
+
+        Args:
+            other: On the same base. The bufferevent itself: an echo.
+            on_close: Called as ``on_close(end)`` with a RelayEnd when it ended.
+
+        Returns:
+            A Relay, which says how many bytes have been passed on.
+
+        Raises:
+            ValueError: The other is on another base.
+            RuntimeError: Another bufferevent stands on one of them, or one is relayed already.
+            ClosedError: One is closed.
+            OSError: EPIPE: one has failed.
+        """
+        return Relay._start(self, other, on_close)
+
+    def _join(self, relay: Relay) -> None:
+        self._on_read = self._on_write = self._on_event = None
+        self._relay = relay
+        self._hold()
+
+    def _leave(self) -> None:
+        self._relay = None
+        if not self._closed:
+            self._hold()
+
+    def _failed(self, events: int, detail: int) -> BaseException:
+        """The exception for an event that a relay had."""
+        if self._error is None:
+            self._error = self._explain(events, detail)
+        return self._error
 
     def _carried_away(self) -> None:
         """What stood on this one was closed, and this one with it."""
@@ -262,6 +327,14 @@ class BufferEvent(RateLimited):
             self._base._armed[self._id] = self._ready
         else:
             self._base._armed.pop(self._id, None)
+        self._short_cut()
+
+    def _short_cut(self) -> None:
+        """Let the loop call the read callback without asking, unless an earlier callback of the pass disabled reading."""
+        if self._on_read is not None and self._muted < 0:
+            self._base._readers[self._id] = (self._on_read, self)
+        else:
+            self._base._readers.pop(self._id, None)
 
     def _ready(self, what: int, detail: int) -> None:
         """The base's loop: this happened in the pass."""
@@ -335,8 +408,9 @@ class BufferEvent(RateLimited):
         """
         bits = check_flags(events, EventFlag, _READ_WRITE, "events")
         check(lib.pev_bev_enable(self._h, bits), self)
-        if bits & EventFlag.READ:
+        if bits & _EV_READ:
             self._muted = -1
+            self._short_cut()
             if self._held:
                 self._held = False
                 self.trigger(EventFlag.READ, ignore_watermarks=True)
@@ -351,8 +425,9 @@ class BufferEvent(RateLimited):
         """
         bits = check_flags(events, EventFlag, _READ_WRITE, "events")
         check(lib.pev_bev_disable(self._h, bits), self)
-        if bits & EventFlag.READ:
+        if bits & _EV_READ:
             self._muted = self._base._serial
+            self._short_cut()
 
     @property
     def enabled(self) -> EventFlag:
@@ -514,6 +589,7 @@ class BufferEvent(RateLimited):
             raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
+        self._short_cut()
         self._drop_buffers()
         if not lingers:
             armed.pop(self._id, None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CONNECT_FAILED, _EVENTS = lib.PEV_NOTE_CONNECT_FAILED, lib.PEV_NOTE_EVENTS
 _CONNECTED = int(What.CONNECTED) << _EVENTS
+_CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
 _FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
@@ -286,7 +287,7 @@ def _take(sock: object, nodelay: bool) -> int:
 
 def _hand_over(sock: object, options: int) -> object:
     """The bufferevent has the descriptor: what must be kept for it."""
-    if not options & Option.CLOSE_ON_FREE:
+    if not options & _CLOSE_ON_FREE:
         return sock
     detach = getattr(sock, "detach", None)
     if detach is not None:

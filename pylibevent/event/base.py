@@ -4,6 +4,7 @@ One pass (design): C polls, does libevent's I/O and notes what is ready; Python 
 libevent is not on the stack. ``loop`` is nothing but that, again and again. What makes it safe:
 
 * ``_armed`` holds, by number, what C may note: the base keeps it alive. A number that isn't there any more is passed over.
+* ``_readers`` is a short cut to the read callbacks: who stands in it is in ``_armed`` too, and has nothing else to look at.
 * ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it.
 * ``_turn`` says that the loop shall turn: break, exit, continue, or that the base was closed. Callbacks set it.
 * ``_serial`` numbers the passes, so that an event deleted since the pass noted it is known.
@@ -34,7 +35,7 @@ from ..errors import (
     check_seconds,
     failure,
 )
-from ..failures import reraise, take
+from ..failures import has_failures, reraise, take
 from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
@@ -46,7 +47,10 @@ _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
 _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it is
 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
+_READ = lib.PEV_NOTE_READ
 _COUNT = 0xFFFF
+_ENTRY_SIZE = _ENTRY.size
+_loop_pass = lib.pev_loop_pass
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
 _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
 
@@ -61,6 +65,8 @@ class EventBase(Handle):
     Args:
         config: What it shall be like. None: the best method that there is.
         priorities: How many priorities its events have, from 1 to 255.
+        fast_io: Whether plain sockets read all there is and write at once. Without it libevent reads at most 4096 bytes at a
+            time and waits until a socket can be written to.
 
     Raises:
         Error: No method of libevent's fits the config.
@@ -68,6 +74,7 @@ class EventBase(Handle):
     """
 
     __slots__ = (
+        "_arena",
         "_armed",
         "_closing",
         "_current",
@@ -80,6 +87,7 @@ class EventBase(Handle):
         "_on_exception",
         "_passed",
         "_priorities",
+        "_readers",
         "_resolver",
         "_running",
         "_serial",
@@ -93,15 +101,19 @@ class EventBase(Handle):
 
     _is_base = True
 
-    def __init__(self, config: EventConfig | None = None, *, priorities: int = 1) -> None:
+    def __init__(self, config: EventConfig | None = None, *, priorities: int = 1, fast_io: bool = True) -> None:
         self._begin()
         if config is None:
             config = EventConfig()
         elif not isinstance(config, EventConfig):
             raise TypeError(f"config must be an EventConfig or None, not {type(config).__name__}")
         check_int(priorities, "priorities", 1, 255)
+        if not isinstance(fast_io, bool):
+            raise TypeError(f"fast_io must be a bool, not {type(fast_io).__name__}")
         c_config, _avoid = config._to_c()
+        c_config.fast_io = fast_io
         self._armed: dict[int, Callable[[int, int], None]] = {}
+        self._readers: dict[int, tuple[Callable[[Any], object], Any]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._closing: dict[int, Callable[[], Callable[[], object] | None]] = {}  # who wants to hear of close(), weakly
         self._failures: list[BaseException] = []
@@ -123,6 +135,7 @@ class EventBase(Handle):
         self._h = check_pointer(handle, f"an EventBase of {config!r}")
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
+        self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)
         if priorities > 1:
             self.priorities = priorities
 
@@ -178,7 +191,7 @@ class EventBase(Handle):
         while True:
             if self._left and self._due is None:
                 self._due, self._left = iter(self._left), []
-            if self._due is not None and self._call_due():
+            if self._due is not None and not self._turn & _AT_ONCE and self._call_due():
                 called = True
             if self._failures:
                 self._raise_failures()
@@ -194,7 +207,10 @@ class EventBase(Handle):
                     return False
             if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
                 return False
-            found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
+            if not once and not soon and not self._turn and not self._is_careful():
+                found = self._spin(flags)
+            else:
+                found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
             passed = True
             called = called or bool(found & _SETTLED)
             if not found & _COUNT and not soon and not self._turn and not self._failures:
@@ -204,10 +220,31 @@ class EventBase(Handle):
                     return False
                 again = called
 
+    def _spin(self, flags: int) -> int:
+        """Passes and their callbacks as long as there is nothing else to look at: most of a busy server's time is spent here.
+
+        What the last pass found is left to the caller where it takes more than calling.
+        """
+        soon, view, handle = self._soon, self._view, self._h
+        while True:
+            taken, self._taken = self._taken, False
+            found: int = _loop_pass(handle, flags | lib.PEV_PASS_TAKEN if taken else flags)
+            if not 0 < found <= _COUNT or has_news() or has_failures(self):
+                return self._look_at(found)
+            self._serial += 1
+            self._due = _ENTRY.iter_unpack(view[: found * _ENTRY_SIZE])
+            self._taken = True
+            self._call_due()
+            if soon or self._turn or self._left or self._on_exception is not None:
+                return found
+
     def _pass(self, flags: int) -> int:
         """One crossing into C. Sets what is due."""
         taken, self._taken = self._taken, False
-        found = lib.pev_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags)
+        return self._look_at(_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags))
+
+    def _look_at(self, found: int) -> int:
+        """What a pass said: set what is due."""
         if found < 0:
             self._taken = True
             raise failure(-found, self)
@@ -232,22 +269,31 @@ class EventBase(Handle):
             self._raised(error)
             return True
 
+    def _is_careful(self) -> bool:
+        """Whether calling takes a look at priorities and limits, and errors are given to on_exception."""
+        return self._on_exception is not None or self._priorities > 1 or self._limits.given
+
     def _call_due(self) -> bool:
         """Call what is due, until there is a reason to turn. Returns whether anything was."""
-        if self._on_exception is not None or self._priorities > 1 or self._limits.given:
+        if self._is_careful():
             return self._call_due_carefully()
         number = 0
         called = False
-        armed = self._armed.get
+        armed, readers = self._armed.get, self._readers.get
         due = self._due
         assert due is not None
         try:
             for number, what, detail in due:
-                ready = armed(number)
-                if ready is not None:
+                if what == _READ and (reader := readers(number)) is not None:
+                    callback, bev = reader
+                    callback(bev)
+                elif (ready := armed(number)) is not None:
                     ready(what, detail)
-                    if self._turn & _AT_ONCE:
-                        return True
+                else:
+                    called, number = True, 0
+                    continue
+                if self._turn & _AT_ONCE:
+                    return True
                 called, number = True, 0  # what is called can't be lost any more
         except BaseException as error:
             if number and not (self._left and self._left[-1][0] == number):
@@ -677,6 +723,7 @@ class EventBase(Handle):
         self._left.clear()
         self._soon.clear()
         self._armed.clear()
+        self._readers.clear()
         self._resolver = None
         if self._interrupt is not None:
             self._interrupt.close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 _MOST_NAME = 253
+_THREADSAFE, _DEFER = int(Option.THREADSAFE), int(Option.DEFER_CALLBACKS)
 
 
 class Cipher(NamedTuple):
@@ -320,12 +321,13 @@ def _check_context(ctx: object, *, server_side: bool) -> None:
 
 def _check_over(underlying: BufferEvent, bits: int) -> int:
     """The options for standing on this underlying."""
-    if bits & Option.THREADSAFE and not underlying.options & Option.THREADSAFE:
+    below = underlying._options
+    if bits & _THREADSAFE and not below & _THREADSAFE:
         raise ValueError("options must have THREADSAFE only where the underlying has it")
-    if underlying.options & Option.THREADSAFE:
-        bits |= Option.THREADSAFE
+    if below & _THREADSAFE:
+        bits |= _THREADSAFE
     if underlying.underlying is not None:
-        bits |= Option.DEFER_CALLBACKS  # TLS over TLS calls itself without end otherwise
+        bits |= _DEFER  # TLS over TLS calls itself without end otherwise
     return bits
 
 

@@ -1,0 +1,215 @@
+"""What was measured, as a table for the terminal, a page, JSON and a picture."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import re
+import statistics
+from collections.abc import Iterator
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .measure import NAMES, Goal, Section, title_of
+
+Row = list[str]
+
+
+def machine() -> dict[str, str]:
+    """Where and with what it was measured."""
+    import pylibevent as ev
+    from pylibevent._libevent import ffi, lib
+
+    cpu = platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
+        cpu = found[1]
+    facts = {
+        "date": datetime.date.today().isoformat(),
+        "machine": cpu,
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "pylibevent": ev.__version__,
+        "libevent": ffi.string(lib.pev_loaded_libevent_name()).decode(),
+        "OpenSSL": ffi.string(lib.pev_loaded_openssl_name()).decode(),
+    }
+    for name in ("uvloop", "gevent"):
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = "-"
+    return facts
+
+
+# ---------------------------------------------------------------- tables
+
+
+def subjects(section: Section) -> list[str]:
+    """All that a section measured, in order."""
+    return list(dict.fromkeys(subject for row in section.rows.values() for subject in row))
+
+
+def figures(section: Section) -> tuple[Row, list[Row]]:
+    """The head and the rows of medians."""
+    kinds = subjects(section)
+    rows = []
+    for name, row in section.rows.items():
+        rows.append([name, *(shown(statistics.median(row[kind])) if kind in row else "-" for kind in kinds)])
+    return [section.unit, *map(title_of, kinds)], rows
+
+
+def shown(figure: float) -> str:
+    """Three digits that matter."""
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
+
+
+def ratio(section: Section, goal: Goal, row: str) -> float | None:
+    """The median of the rounds' ratios."""
+    found = section.rows[row]
+    if goal.subject not in found or goal.peer not in found:
+        return None
+    pairs = zip(found[goal.subject], found[goal.peer], strict=True)
+    return statistics.median(mine / theirs for mine, theirs in pairs if theirs)
+
+
+def ratios(section: Section) -> tuple[Row, list[Row]]:
+    """The head and the rows of ratios, each beside what is aimed at."""
+    names = list(section.rows)
+    rows = []
+    for goal in section.goals:
+        cells = []
+        for name in names:
+            found = ratio(section, goal, name)
+            aim = goal.at_most.get(name)
+            cells.append("-" if found is None else f"{found:.2f}" + (f" ({aim:g})" if aim is not None else ""))
+        if any(cell != "-" for cell in cells):
+            rows.append([f"{NAMES[goal.subject]} / {NAMES[goal.peer]}", *cells])
+    return ["ratio (at most)", *names], rows
+
+
+def columns(head: Row, rows: list[Row]) -> str:
+    """For the terminal."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(row: Row) -> str:
+        name, *cells = row
+        return "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
+
+    return "\n".join(map(line, [head, *rows]))
+
+
+def markdown(head: Row, rows: list[Row]) -> str:
+    """For a page."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def text(section: Section) -> str:
+    """A section for the terminal."""
+    parts = [section.title, columns(*figures(section))]
+    head, rows = ratios(section)
+    if rows:
+        parts.append(columns(head, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+# ---------------------------------------------------------------- the picture
+
+COLOURS = {
+    "bare": "#b8b8b8",
+    "libevent": "#6f6f6f",
+    "ours-copy": "#1f6fb4",
+    "ours-move": "#4f9bd9",
+    "ours-relay": "#9cc9ee",
+    "uvloop": "#e08a2b",
+    "asyncio": "#c2503f",
+    "asyncio-streams": "#dd8f83",
+    "gevent": "#7a9a4b",
+}
+WIDTH, BAR, GAP, LEFT, RIGHT = 900, 15, 3, 150, 90
+
+
+def picture(sections: list[Section]) -> str:
+    """Bars for each size, as SVG; the longest of a size fills the width."""
+    parts: list[str] = []
+    y = 10
+    for section in sections:
+        y += 22
+        parts.append(f'<text x="10" y="{y}" class="title">{escape(section.title)}: {escape(section.unit)}</text>')
+        y += 12
+        for name, row in section.rows.items():
+            y += 16
+            parts.append(f'<text x="10" y="{y}" class="size">{escape(name)}</text>')
+            y += 6
+            bars, y = group(row, y)
+            parts += bars
+    style = (
+        "text{font:12px sans-serif;fill:#222}.title{font-size:15px;font-weight:bold}.size{font-weight:bold}"
+        ".label{text-anchor:end}"
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 10}" viewBox="0 0 {WIDTH} {y + 10}">'
+    return "\n".join([head, f"<style>{style}</style>", '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>\n"])
+
+
+def group(row: dict[str, list[float]], y: int) -> tuple[list[str], int]:
+    """The bars of one size, and where the next one begins."""
+    medians = {kind: statistics.median(found) for kind, found in row.items()}
+    longest = max(medians.values())
+    parts = []
+    for kind, figure in medians.items():
+        length = max(1.0, figure / longest * (WIDTH - LEFT - RIGHT))
+        middle = y + BAR - 3
+        parts.append(f'<text x="{LEFT - 6}" y="{middle}" class="label">{escape(NAMES[kind])}</text>')
+        parts.append(f'<rect x="{LEFT}" y="{y}" width="{length:.0f}" height="{BAR}" fill="{COLOURS[kind]}"/>')
+        parts.append(f'<text x="{LEFT + length + 5:.0f}" y="{middle}">{shown(figure)}</text>')
+        y += BAR + GAP
+    return parts, y
+
+
+# ---------------------------------------------------------------- files
+
+PAGE = """# Benchmarks
+
+This page is written by `make bench` and by nothing else. {where}
+
+Servers and load are pinned to a processor each; the load keeps one message under way on each of {connections} connections.
+The figures are the server's own processor time (`/proc/PID/schedstat`), medians of {rounds} rounds in which all servers took
+turns. Times differ from machine to machine and from hour to hour: what carries over are the ratios, which are taken within
+each round. In brackets stands what is aimed at.
+
+What the servers are: `bare epoll` is a C program without any event library, the floor; `C libevent` is the same echo server
+in C on bufferevents; `pylibevent` is `examples/echo_server.py` (`examples/tls_echo_server.py`) with its `--mode`; the others
+are in `benchmarks/echo_python.py`.
+
+![Server time per echoed message]({picture})
+
+"""
+
+
+def page(sections: list[Section], facts: dict[str, str], rounds: int, connections: int, picture_name: str) -> str:
+    """The whole page."""
+    date, *rest = facts.items()
+    where = f"Measured on {date[1]}: " + ", ".join(f"{name} {value}" for name, value in rest) + "."
+    return PAGE.format(where=where, connections=connections, rounds=rounds, picture=picture_name) + "\n".join(
+        paragraphs(sections)
+    )
+
+
+def paragraphs(sections: list[Section]) -> Iterator[str]:
+    """The sections of the page."""
+    for section in sections:
+        yield f"## {section.title}\n\n{markdown(*figures(section))}\n"
+        head, rows = ratios(section)
+        if rows:
+            yield f"{markdown(head, rows)}\n"
+
+
+def as_json(sections: list[Section], facts: dict[str, str]) -> str:
+    """Everything, each round's figure too."""
+    out: dict[str, Any] = {"facts": facts, "sections": {}}
+    for section in sections:
+        out["sections"][section.name] = {"title": section.title, "unit": section.unit, "rounds": section.rows}
+    return json.dumps(out, indent=1) + "\n"

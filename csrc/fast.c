@@ -1,0 +1,488 @@
+/* The fast path of plain sockets. libevent reads at most 4096 bytes a readiness, and sends each message by way of two
+ * changes to what epoll watches and another poll. Both are replaced here, and nothing else: what the callbacks see, and in
+ * which order, is what libevent would have given them. EventBase(fast_io=False) leaves all to libevent.
+ *
+ * The rules:
+ *
+ *   1. libevent's own callbacks of ev_read and ev_write stay in charge. Ours run before them and hand over whatever isn't
+ *      plain reading or writing: timeouts, errors, the end of the stream, connecting, limits of any kind, a high mark.
+ *   2. What was read lies in the loop's arena, where Python takes it from without another copy (FRESH). That is only done
+ *      where nobody could tell: the read callback is ours, Python has one, the input is empty and has no callbacks. Whoever
+ *      looks at a bufferevent otherwise first has it put into the input (pev_fast_settle), and so has the next pass.
+ *   3. All else is read on into the input itself, as much as there is, up to MOST.
+ *   4. What is written while the output is empty is sent at once; what the socket doesn't take goes the usual way. The
+ *      write callback comes with the next pass, as it would.
+ *   5. What comes into an empty output otherwise makes ev_write active, and not pending: it is written in the next round
+ *      of the loop, by libevent's own callback, without a look at whether the socket could take it.
+ *   6. A bufferevent with a lock is left to libevent.
+ */
+#include "pylibevent.h"
+
+#include <sys/uio.h>
+
+#define FIRST 4096          /* what libevent reads */
+#define MOST (256 * 1024)   /* at most in one go: what asyncio and uvloop read */
+#define UNLIMITED (1 << 30) /* of what is written in one go */
+
+#define QUEUED (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)
+
+static event_callback_fn libevent_read, libevent_write;
+
+static int
+queued(const struct event *ev)
+{
+	return ev->ev_evcallback.evcb_flags & QUEUED;
+}
+
+/* ------------------------------------------------------------------ writing at once */
+
+/* Nothing is wrong, or nothing that libevent doesn't find too. */
+static int
+is_passing(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ENOTSOCK || error == ENOMEM;
+}
+
+/* As libevent does it. */
+static void
+report(struct bufferevent *bev, short direction, short what, int error)
+{
+	bufferevent_incref(bev);
+	bufferevent_disable(bev, direction == BEV_EVENT_READING ? EV_READ : EV_WRITE);
+	if (error)
+		errno = error; /* else there may be one of the other direction's that is not yet told */
+	bufferevent_trigger_event(bev, (short)(direction | what), 0);
+	bufferevent_decref(bev);
+}
+
+/* Whether bytes may go right to the socket. */
+static int
+may_send(const struct pev_bev *h)
+{
+	const struct bufferevent *bev = h->bev;
+	return h->fast && h->connecting == PEV_NOT_CONNECTING && (bev->enabled & EV_WRITE) && !queued(&bev->ev_write) &&
+	    !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h) && !(h->options & BEV_OPT_DEFER_CALLBACKS) &&
+	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) && pev_bev_hears(h) &&
+	    !h->lingering && event_get_fd(&bev->ev_write) >= 0 && evbuffer_get_length(bev->output) == 0;
+}
+
+/* How many bytes the socket took, 0 where they have to go the usual way. */
+size_t
+pev_fast_send(struct pev_bev *h, const char *data, size_t n)
+{
+	ssize_t sent;
+	if (!may_send(h))
+		return 0;
+	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent <= 0) {
+		if (sent < 0 && !is_passing(errno))
+			h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
+		return 0;
+	}
+	h->sent_before = h->source.loop->statistics.passes + 1;
+	if ((size_t)sent == n)
+		pev_fast_note_sent(h);
+	return (size_t)sent;
+}
+
+/* The write callback that libevent would give in the next pass; Python may set it until then. */
+void
+pev_fast_note_sent(struct pev_bev *h)
+{
+	if ((h->wants & EV_WRITE) && h->fast && h->sent_before == h->source.loop->statistics.passes + 1 &&
+	    evbuffer_get_length(h->bev->output) == 0)
+		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
+}
+
+/* ------------------------------------------------------------------ reading */
+
+/* Whole lines of the cache. */
+static size_t
+room_for(size_t n)
+{
+	return (n + 63) & ~(size_t)63;
+}
+
+static int
+has_room(const struct pev_bev *h)
+{
+	return h->source.loop->arena_used <= PEV_ARENA_SIZE - MOST;
+}
+
+/* Python could not tell whether the bytes are in the input. */
+static int
+takes_fresh(const struct pev_bev *h)
+{
+	const struct bufferevent *bev = h->bev;
+	return (h->wants & EV_READ) && !h->fresh_length && bev->wm_read.low <= 1 && pev_bev_hears(h) &&
+	    !(h->options & BEV_OPT_DEFER_CALLBACKS) && (h->views[0] == NULL || h->views[0]->callback == NULL) &&
+	    !(h->ended & BEV_EVENT_ERROR) && has_room(h) && evbuffer_get_length(bev->input) == 0;
+}
+
+static ssize_t
+read_fresh(struct pev_bev *h, int fd)
+{
+	struct pev_loop *loop = h->source.loop;
+	ssize_t n = recv(fd, loop->arena + loop->arena_used, MOST, MSG_DONTWAIT);
+	if (n <= 0)
+		return n;
+	h->fresh_start = (unsigned)loop->arena_used;
+	h->fresh_length = (unsigned)n;
+	loop->arena_used += room_for((size_t)n);
+	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
+	loop->bytes_noted += (size_t)n;
+	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
+	return n;
+}
+
+/* Into the input: how many bytes, or what read() said when there were none. */
+static ssize_t
+read_input(struct pev_bev *h, int fd)
+{
+	struct evbuffer *input = h->bev->input;
+	struct evbuffer_iovec space[2];
+	size_t wanted = h->expected ? h->expected : FIRST;
+	ssize_t n;
+	int spans;
+	evbuffer_unfreeze(input, 0);
+	spans = evbuffer_reserve_space(input, (ev_ssize_t)wanted, space, 2);
+	if (spans < 0) {
+		evbuffer_freeze(input, 0);
+		errno = ENOMEM;
+		return -1;
+	}
+	if (spans == 2) { /* the last chain may have far more room than is good for one read */
+		if (space[0].iov_len >= wanted)
+			spans = 1;
+		else
+			space[1].iov_len = wanted - space[0].iov_len < space[1].iov_len ? wanted - space[0].iov_len : space[1].iov_len;
+	}
+	n = readv(fd, (struct iovec *)space, spans);
+	if (n > 0) {
+		size_t left = (size_t)n;
+		int i;
+		for (i = 0; i < spans; i++) {
+			if (space[i].iov_len > left)
+				space[i].iov_len = left;
+			left -= space[i].iov_len;
+		}
+		evbuffer_commit_space(input, space, spans);
+	}
+	evbuffer_freeze(input, 0);
+	return n;
+}
+
+/* Read on as long as there is more than was expected; the next read expects what this one found. */
+static ssize_t
+read_on(struct pev_bev *h, int fd)
+{
+	size_t total = 0;
+	for (;;) {
+		size_t wanted = h->expected ? h->expected : FIRST;
+		ssize_t n = read_input(h, fd);
+		if (n <= 0) {
+			if (total == 0)
+				return n;
+			if (n < 0 && !is_passing(errno))
+				h->read_error = errno;
+			break; /* the next readiness says so */
+		}
+		total += (size_t)n;
+		if ((size_t)n < wanted || total >= MOST)
+			break;
+		h->expected = wanted * 4 < MOST ? (unsigned)wanted * 4 : MOST;
+	}
+	if (total < h->expected / 4)
+		h->expected /= 2;
+	return (ssize_t)total;
+}
+
+/* From one socket to another, by way of the arena: nothing stays there. */
+static ssize_t
+relay_fresh(struct pev_bev *h, int fd)
+{
+	struct pev_loop *loop = h->source.loop;
+	char *at = loop->arena + loop->arena_used;
+	ssize_t n = recv(fd, at, MOST, MSG_DONTWAIT);
+	if (n > 0)
+		pev_relay_passed(h, at, (size_t)n, pev_fast_send(pev_relay_partner(h), at, (size_t)n));
+	return n;
+}
+
+static int
+may_read(const struct pev_bev *h)
+{
+	return h->connecting == PEV_NOT_CONNECTING && h->bev->wm_read.high == 0 && (h->bev->enabled & EV_READ) &&
+	    !(h->own_limits & EV_READ) && !pev_bev_is_limited(h);
+}
+
+/* Nothing could be read. An error must not be asked for twice: the socket tells it once. */
+static void
+read_nothing(struct bufferevent *bev, ssize_t n, evutil_socket_t fd, short what)
+{
+	if (n == 0)
+		report(bev, BEV_EVENT_READING, BEV_EVENT_EOF, 0);
+	else if (is_passing(errno))
+		libevent_read(fd, what, bev);
+	else
+		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, errno);
+}
+
+static void
+on_fast_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	ssize_t n;
+	if (!(what & EV_READ) || !may_read(h)) {
+		libevent_read(fd, what, bev);
+		return;
+	}
+	if (h->fresh_length)
+		pev_fast_settle(h);
+	if (h->read_error) {
+		int error = h->read_error;
+		h->read_error = 0;
+		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, error);
+		return;
+	}
+	if (h->relay != NULL && may_send(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
+		if ((n = relay_fresh(h, fd)) <= 0)
+			read_nothing(bev, n, fd, what);
+		return;
+	}
+	if (takes_fresh(h)) {
+		if ((n = read_fresh(h, fd)) <= 0)
+			read_nothing(bev, n, fd, what);
+		return;
+	}
+	bufferevent_incref(bev); /* callbacks of buffers may do anything */
+	n = read_on(h, fd);
+	if (n > 0)
+		bufferevent_trigger(bev, EV_READ, 0);
+	else if (h->bev != NULL)
+		read_nothing(bev, n, fd, what);
+	bufferevent_decref(bev);
+}
+
+/* What was read and not taken goes where everybody expects it. */
+void
+pev_fast_settle(struct pev_bev *h)
+{
+	struct evbuffer *input = h->bev->input;
+	unsigned n = h->fresh_length;
+	int r;
+	if (n == 0)
+		return;
+	pev_fast_forget(h);
+	evbuffer_unfreeze(input, 0);
+	r = evbuffer_add(input, h->source.loop->arena + h->fresh_start, n);
+	evbuffer_freeze(input, 0);
+	if (r < 0)
+		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
+}
+
+void
+pev_fast_forget(struct pev_bev *h)
+{
+	if (h->fresh_length == 0)
+		return;
+	h->fresh_length = 0;
+	TAILQ_REMOVE(&h->source.loop->fresh, h, next_fresh);
+}
+
+/* A pass begins: the arena is needed. */
+void
+pev_fast_settle_all(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
+		pev_fast_settle(h);
+	loop->arena_used = 0;
+}
+
+/* From the input to the arena: Python gets bytes from there in one step. */
+static long long
+take_input(struct pev_bev *h)
+{
+	struct pev_loop *loop = h->source.loop;
+	struct evbuffer *input = h->bev->input;
+	size_t n = evbuffer_get_length(input), at = loop->arena_used;
+	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
+		return -1;
+	loop->arena_used += room_for(n);
+	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
+		return -1;
+	return (long long)at << PEV_FRESH_BITS | (long long)n;
+}
+
+/* All that has come in: where it stands in the arena, PEV_FRESH_BITS up, and its length. -1: it takes pev_bev_read. */
+long long
+pev_bev_take(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	long long taken;
+	if (h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->relay != NULL || h->exports ||
+	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))
+		return -1;
+	if (h->fresh_length == 0)
+		return take_input(h);
+	taken = (long long)h->fresh_start << PEV_FRESH_BITS | h->fresh_length;
+	pev_fast_forget(h);
+	return taken;
+}
+
+/* ------------------------------------------------------------------ writing later */
+
+/* What one bufferevent has just read, to another: 1 if it is all sent. */
+int
+pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to)
+{
+	size_t sent;
+	const char *at;
+	if (from->source.loop != to->source.loop || from->fresh_length == 0 || from->over != NULL ||
+	    (from->views[0] != NULL && from->views[0]->frozen))
+		return 0;
+	at = from->source.loop->arena + from->fresh_start;
+	sent = pev_fast_send(to, at, from->fresh_length);
+	if (sent == 0)
+		return 0;
+	from->fresh_start += (unsigned)sent;
+	from->fresh_length -= (unsigned)sent;
+	if (from->fresh_length != 0)
+		return 0;
+	TAILQ_REMOVE(&from->source.loop->fresh, from, next_fresh);
+	return 1;
+}
+
+static void
+on_fast_write(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	int raise = !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h);
+	if (h->send_error && (what & EV_WRITE)) {
+		int error = h->send_error;
+		h->send_error = 0;
+		report(bev, BEV_EVENT_WRITING, BEV_EVENT_ERROR, error);
+		return;
+	}
+	bufferevent_incref(bev);
+	if (raise)
+		bufferevent_set_max_single_write(bev, UNLIMITED);
+	libevent_write(fd, what, bev);
+	if (raise && !(h->own_limits & EV_WRITE)) /* a filter may have set its own */
+		bufferevent_set_max_single_write(bev, 0);
+	/* It was active and not pending: what the socket didn't take waits for the socket from now on. */
+	if (h->bev == bev && (bev->enabled & EV_WRITE) && evbuffer_get_length(bev->output) > 0 && !queued(&bev->ev_write))
+		bufferevent_enable(bev, EV_WRITE);
+	bufferevent_decref(bev);
+}
+
+/* Python has written to a stack of bufferevents: what came out below is sent at once too. */
+void
+pev_fast_flush(struct pev_bev *h)
+{
+	struct bufferevent *bev;
+	while (h->under != NULL)
+		h = h->under;
+	bev = h->bev;
+	if (bev == NULL || !h->fast || (h->options & BEV_OPT_DEFER_CALLBACKS) || queued(&bev->ev_write) != EVLIST_ACTIVE)
+		return;
+	if (h->source.loop->calling) /* a filter: libevent may be at work with these very buffers */
+		return;
+	h->sent_before = h->source.loop->statistics.passes + 1;
+	event_del(&bev->ev_write);
+	on_fast_write(event_get_fd(&bev->ev_write), EV_WRITE, h);
+}
+
+/* More has come since, and waits: libevent will tell when that is sent. */
+static void
+take_back_sent(struct pev_bev *h)
+{
+	if (!(h->source.noted & PEV_NOTE_WRITE) || h->sent_before != h->source.loop->statistics.passes + 1)
+		return;
+	if (h->source.noted == PEV_NOTE_WRITE)
+		pev_source_forget(&h->source);
+	else
+		h->source.noted &= ~(unsigned)PEV_NOTE_WRITE;
+}
+
+/* Runs before libevent's own, which finds ev_write on its way and leaves it there. */
+static void
+on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct pev_bev *h = arg;
+	struct bufferevent *bev = h->bev;
+	PEV_UNUSED(output);
+	if (!info->n_added || bev == NULL)
+		return;
+	take_back_sent(h);
+	if ((bev->enabled & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING &&
+	    !queued(&bev->ev_write) && event_get_fd(&bev->ev_write) >= 0 && !pev_bev_is_limited(h))
+		event_active(&bev->ev_write, EV_WRITE, 1);
+}
+
+/* Before something that libevent refuses while an event is active. */
+void
+pev_fast_wait(struct pev_bev *h)
+{
+	struct bufferevent *bev = h->bev;
+	if (!h->fast || (queued(&bev->ev_write) & QUEUED) != EVLIST_ACTIVE)
+		return;
+	event_del(&bev->ev_write);
+	bufferevent_enable(bev, bev->enabled & EV_WRITE);
+}
+
+/* ------------------------------------------------------------------ taking part */
+
+static void
+set_callback(struct event *ev, event_callback_fn callback, void *arg)
+{
+	ev->ev_evcallback.evcb_cb_union.evcb_callback = callback;
+	ev->ev_evcallback.evcb_arg = arg;
+}
+
+/* libevent has assigned its callbacks: a new bufferevent, or a new descriptor. */
+void
+pev_fast_take_over(struct pev_bev *h)
+{
+	if (!h->fast)
+		return;
+	if (event_get_callback(&h->bev->ev_read) == on_fast_read)
+		return;
+	h->read_error = h->send_error = 0;
+	libevent_read = event_get_callback(&h->bev->ev_read);
+	libevent_write = event_get_callback(&h->bev->ev_write);
+	set_callback(&h->bev->ev_read, on_fast_read, h);
+	set_callback(&h->bev->ev_write, on_fast_write, h);
+}
+
+void
+pev_fast_start(struct pev_bev *h)
+{
+	if (!h->source.loop->fast_io || (h->options & BEV_OPT_THREADSAFE))
+		return;
+	h->output_callback = evbuffer_add_cb(h->bev->output, on_output, h);
+	if (h->output_callback == NULL)
+		return; /* no memory: the slow way is a way */
+	h->fast = 1;
+	pev_fast_take_over(h);
+}
+
+/* The bufferevent is about to be freed, for which libevent needs its own argument back. */
+void
+pev_fast_stop(struct pev_bev *h)
+{
+	if (!h->fast)
+		return;
+	pev_fast_forget(h);
+	if (event_get_callback(&h->bev->ev_read) == on_fast_read) {
+		set_callback(&h->bev->ev_read, libevent_read, h->bev);
+		set_callback(&h->bev->ev_write, libevent_write, h->bev);
+	}
+	if (h->output_callback != NULL)
+		evbuffer_remove_cb_entry(h->bev->output, h->output_callback);
+	h->output_callback = NULL;
+	h->fast = 0;
+}
