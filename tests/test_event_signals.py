@@ -327,7 +327,7 @@ sent = 0
 deadline = time.monotonic() + 30
 while True:
     try:
-        while len(got) < len(data) and time.monotonic() < deadline:
+        while (len(got) < len(data) or interrupts <= 5) and time.monotonic() < deadline:
             if sent < len(data) and sent - len(got) < 10_000:
                 masked = True
                 client.write(data[sent : sent + 1000])
