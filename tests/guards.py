@@ -39,7 +39,6 @@ UNREACHABLE = {
     "evbuffer_peek (a sendfile chain)": "not offered: files are read when they are added",
     "evutil_socketpair": "not offered: socket.socketpair() does it",
     "bufferevent_getcb, bufferevent_get_ssl (another kind)": "each kind has only what it can do",
-    "bufferevent_filter_new": "not offered yet: filters",
 }
 
 Outcome = tuple[type[BaseException], ...] | None
