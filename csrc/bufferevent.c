@@ -289,12 +289,28 @@ on_event(struct bufferevent *bev, short what, void *arg)
 /* ------------------------------------------------------------------ making */
 
 int
+pev_bev_filter_options(int options)
+{
+	return pev_bev_c_options(options) & ~BEV_OPT_THREADSAFE;
+}
+
+int
 pev_bev_c_options(int options)
 {
 	int c_options = options & BEV_OPT_DEFER_CALLBACKS;
 	if (options & BEV_OPT_THREADSAFE)
 		c_options |= BEV_OPT_THREADSAFE | BEV_OPT_DEFER_CALLBACKS;
 	return c_options; /* descriptors are closed by us, and no callback runs under a lock */
+}
+
+/* One that stands on another must share its lock: libevent goes up and down such a stack, and locks on its way. It would give a
+ * filter made with THREADSAFE one of its own, since it doesn't know yet what that stands on; so it is told afterwards. */
+extern int bufferevent_enable_locking_(struct bufferevent *bev, void *lock);
+
+int
+pev_bev_share_lock(struct bufferevent *bev, int options)
+{
+	return options & BEV_OPT_THREADSAFE ? bufferevent_enable_locking_(bev, NULL) : 0;
 }
 
 /* The trampolines are called, from now on or again. */

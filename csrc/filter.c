@@ -529,9 +529,15 @@ make_bev(struct pev_filter *f, struct pev_bev *under, int options)
 	f->again = event_new(under->source.loop->base, -1, 0, on_again, f);
 	if (f->again == NULL)
 		return NULL;
-	bev = bufferevent_filter_new(under->bev, on_input, on_output, pev_bev_c_options(options) | BEV_OPT_DEFER_CALLBACKS, NULL, f);
+	bev = bufferevent_filter_new(under->bev, on_input, on_output, pev_bev_filter_options(options) | BEV_OPT_DEFER_CALLBACKS,
+	    NULL, f);
 	if (bev == NULL)
 		return NULL;
+	if (pev_bev_share_lock(bev, options) < 0) {
+		bufferevent_free(bev);
+		pev_bev_listen(under);
+		return NULL;
+	}
 	f->input_callback = evbuffer_add_cb(bev->input, on_input_change, f);
 	f->output_callback = evbuffer_add_cb(bev->output, on_output_change, f);
 	f->lower_input_callback = evbuffer_add_cb(under->bev->input, on_lower_input, f);

@@ -390,6 +390,8 @@ void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
 int pev_bev_c_options(int options);
+int pev_bev_filter_options(int options);
+int pev_bev_share_lock(struct bufferevent *bev, int options);
 void pev_bev_free(struct pev_bev *h);
 void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);

@@ -143,7 +143,11 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
-	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
+	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_filter_options(options));
+	if (bev != NULL && pev_bev_share_lock(bev, options) < 0) {
+		bufferevent_free(bev);
+		bev = NULL;
+	}
 	if (bev == NULL) {
 		SSL_free(s->ssl);
 		pev_delete(s);

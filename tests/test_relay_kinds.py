@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import time
@@ -285,7 +286,7 @@ def long_chain(base: ev.EventBase) -> None:
     """Many relays in a row, and a filter at the end that closes the first."""
     ends = Ends()
     pairs = [ev.PairBufferEvent.new(base) for _ in range(500)]
-    relays = [one[1].relay(other[0], on_close=ends) for one, other in zip(pairs, pairs[1:])]
+    relays = [one[1].relay(other[0], on_close=ends) for one, other in itertools.pairwise(pairs)]
 
     def closes(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
         relays[0].close()

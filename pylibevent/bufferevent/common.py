@@ -53,6 +53,7 @@ _READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
 _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 # Plain ints: operators of flags are functions of Python's, with signals looked at inside.
 _CONNECTED, _EOF = int(What.CONNECTED), int(What.EOF)
+_ERROR = int(What.ERROR)
 _TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
@@ -151,12 +152,13 @@ class BufferEvent(RateLimited):
 
         Raises:
             ClosedError: The bufferevent is closed.
-            OSError: EPIPE: it has ended with an ERROR.
+            OSError: EPIPE: it has ended with an ERROR. While that is known here, and the event callback is still to hear of it,
+                what is written goes nowhere.
             RuntimeError: Another thread is running the loop.
         """
         raw, n = (data, len(data)) if type(data) is bytes else as_bytes(data)
         code = _write(self._h, raw, n)
-        if code:
+        if code and not self._is_about_to_fail(code):
             check(code, self)
         if watched or lent or _released:
             settle()
@@ -166,10 +168,16 @@ class BufferEvent(RateLimited):
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
         code = _write_buffer(self._h, buffer._h)
-        if code:
+        if code and self._is_about_to_fail(code):
+            buffer.drain()
+        elif code:
             check_two(code, self, buffer)
         if watched or lent or _released:
             settle()
+
+    def _is_about_to_fail(self, code: int) -> bool:
+        """Whether a write was refused for an ERROR that the event callback is still to hear of."""
+        return code == -errno.EPIPE and self._error is None and bool(lib.pev_bev_ended(self._h) & _ERROR)
 
     def read(self, size: int | None = -1) -> bytes:
         """Take bytes that have come in (``bufferevent_read``).
