@@ -23,7 +23,7 @@ CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
 NAMES += ["pair", "filter", "ratelimit", "relay"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "fast"]
+SOURCES += ["group", "meter", "clock", "fast", "rest"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

@@ -335,6 +335,8 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 	h->options = (unsigned char)options;
 	h->layer = layer;
 	h->open = layer == NULL;
+	if (layer != NULL || (options & (BEV_OPT_DEFER_CALLBACKS | BEV_OPT_THREADSAFE)))
+		loop->defers = 1;
 	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }

@@ -87,6 +87,7 @@ on_breaker(evutil_socket_t fd, short what, void *arg)
 	struct pev_loop *loop = arg;
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
+	loop->breaker = NULL;
 	event_base_loopbreak(loop->base);
 }
 
@@ -132,10 +133,23 @@ make_breakers(struct pev_loop *loop, int n)
 			return -PEV_EFAILED;
 		}
 	}
+	if (pev_make_marks(loop, n) < 0) {
+		free(breakers);
+		return -ENOMEM;
+	}
 	free(loop->breakers);
 	loop->breakers = breakers;
 	loop->n_priorities = n;
 	return 0;
+}
+
+/* A pass that was cut short has left it in its queue. */
+static void
+forget_breaker(struct pev_loop *loop)
+{
+	if (loop->breaker != NULL)
+		event_del(loop->breaker);
+	loop->breaker = NULL;
 }
 
 /* ------------------------------------------------------------------ a base */
@@ -295,7 +309,9 @@ close_loop(struct pev_loop *loop)
 			return code;
 	}
 	loop->in_pass = 1; /* no trampoline may think that Python is listening, none may bury itself here */
-	loop->breaking = 1;
+	pev_forget_rest(loop);
+	forget_breaker(loop);
+	loop->breaker = &loop->breakers[0]; /* as if it were on its way: nothing ends what follows */
 	for (layer = 0; layer < PEV_LAYERS; layer++)
 		shut_layer(loop, layer);
 	event_del(&loop->watch);
@@ -312,7 +328,9 @@ close_loop(struct pev_loop *loop)
 	event_base_free(base);
 	loop->base = NULL;
 	free(loop->breakers);
-	loop->breakers = NULL;
+	free(loop->marks);
+	loop->breakers = loop->breaker = NULL;
+	loop->marks = NULL;
 	return 0;
 }
 
@@ -345,6 +363,7 @@ pev_loop_free(struct pev_loop *loop)
 	TAILQ_REMOVE(&loops, loop, next_loop);
 	pthread_mutex_unlock(&loops_lock);
 	free(loop->breakers);
+	free(loop->marks);
 	free(loop->modes);
 	free(loop->arena);
 	pthread_rwlock_destroy(&loop->gate);
@@ -398,6 +417,8 @@ pev_loop_leave(struct pev_loop *loop)
 	if (!pev_runs_here(loop))
 		return; /* it was interrupted before it entered */
 	pev_release_signals(loop);
+	if (loop->base != NULL)
+		pev_forget_rest(loop);
 	__atomic_store_n(&loop->running, 0, __ATOMIC_RELEASE);
 }
 
@@ -429,7 +450,7 @@ static int
 poll_once(struct pev_loop *loop, int flags)
 {
 	int result;
-	loop->breaking = 0;
+	forget_breaker(loop);
 	loop->bytes_noted = 0;
 	loop->statistics.polls++;
 	pev_passing = loop;
@@ -467,6 +488,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	loop->in_pass = 1;
 	if (!TAILQ_EMPTY(&loop->noted))
 		flags |= EVLOOP_NONBLOCK;
+	loop->brief = (flags & (EVLOOP_ONCE | EVLOOP_NONBLOCK)) != 0;
 	do {
 		result = poll_once(loop, flags & (EVLOOP_NONBLOCK | EVLOOP_NO_EXIT_ON_EMPTY));
 	} while (result == 0 && TAILQ_EMPTY(&loop->noted) && !loop->interrupted &&
@@ -561,12 +583,22 @@ pev_loop_reinit(struct pev_loop *loop)
 	return 0;
 }
 
+/* libevent frees its queues though there are internal events in them. */
+static void
+leave_queues(struct pev_loop *loop)
+{
+	pev_forget_rest(loop);
+	forget_breaker(loop);
+	event_del(&loop->wake);
+	event_del(&loop->second_look);
+}
+
 /* Only on a base that has no children: fewer priorities than an event has seen is an abort (facts of libevent 3.1). */
 int
 pev_loop_set_priorities(struct pev_loop *loop, int n)
 {
 	PEV_VISIT(pev_visit_alone(loop));
-	int code = pev_loop_usable(loop, 0);
+	int woken, code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
 	if (n < 1 || n > 255)
@@ -574,7 +606,13 @@ pev_loop_set_priorities(struct pev_loop *loop, int n)
 	if (pev_loop_has_children(loop) || loop->running)
 		return -PEV_EPENDING;
 	settle(loop->base);
+	woken = event_pending(&loop->wake, EV_READ, NULL);
+	leave_queues(loop);
 	if (event_base_priority_init(loop->base, n) < 0)
-		return -PEV_EPENDING;
-	return make_breakers(loop, n);
+		code = -PEV_EPENDING;
+	else
+		code = make_breakers(loop, n);
+	if (woken)
+		event_active(&loop->wake, EV_READ, 1);
+	return code;
 }

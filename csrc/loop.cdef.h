@@ -68,6 +68,7 @@ int pev_loop_check(struct pev_loop *loop);
 int pev_loop_may_enter(struct pev_loop *loop);
 int pev_loop_enter(struct pev_loop *loop);
 void pev_loop_leave(struct pev_loop *loop);
+int pev_loop_goes_on(struct pev_loop *loop, int polled);
 int pev_loop_pass(struct pev_loop *loop, int flags);
 const struct pev_ready *pev_loop_ready(struct pev_loop *loop);
 const char *pev_loop_arena(struct pev_loop *loop);

@@ -104,7 +104,6 @@ struct pev_loop {
 	pthread_t thread; /* the one that is, or was last, or made the base */
 	int in_pass;
 	int interrupted; /* end the pass though nothing was noted */
-	int breaking;    /* the breaker of this pass is on its way */
 	int calling;     /* Python was called and C waits: libevent may be on the stack, in a pass or not */
 	int peeks;       /* memoryviews lent out over buffers that a pass may change */
 	int relaying;    /* a relay is writing */
@@ -124,6 +123,12 @@ struct pev_loop {
 	struct event *clock;      /* looks whether the clock was set back, while there are rate limits */
 	double clock_ahead;       /* of the monotonic one, at the last look */
 	struct event *breakers; /* one a priority */
+	struct event *breaker;  /* the one that is on its way */
+	struct pev_mark *marks; /* of rest.c, one a priority */
+	int n_marks;            /* that are on their way */
+	int marked;
+	int brief;              /* this pass is to end though only C has work */
+	int defers;             /* there may be deferred callbacks */
 	int n_priorities;
 
 	pthread_rwlock_t gate; /* who is inside from any thread; a close waits until nobody is */
@@ -227,6 +232,7 @@ void pev_source_leave(struct pev_source *source);
 void pev_source_discard(struct pev_source *source);
 void pev_note(struct pev_source *source, unsigned what, int priority);
 void pev_end_pass(struct pev_loop *loop);
+void pev_end_poll(struct pev_loop *loop, int priority);
 int pev_default_priority(const struct pev_loop *loop);
 void pev_empty_graves(struct pev_loop *loop);
 
@@ -244,6 +250,11 @@ pev_event_priority(const struct event *ev)
 {
 	return ev->ev_evcallback.evcb_pri;
 }
+
+/* ---- rest.c ---- */
+
+int pev_make_marks(struct pev_loop *loop, int n);
+void pev_forget_rest(struct pev_loop *loop);
 
 /* ---- library.c ---- */
 

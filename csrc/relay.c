@@ -174,6 +174,16 @@ choke(struct pev_relay *r, struct pev_bev *from, struct pev_bev *to)
 	bufferevent_disable(from->bev, EV_READ);
 }
 
+/* A loop with ONCE has seen something happen. */
+static void
+count(struct pev_relay *r, const struct pev_bev *from, uint64_t *passed, size_t n)
+{
+	struct pev_loop *loop = r->source.loop;
+	*passed += n;
+	if (loop != NULL && loop->in_pass && loop->brief && from->bev != NULL)
+		pev_end_poll(loop, bufferevent_get_priority(from->bev));
+}
+
 static uint64_t *
 counter(struct pev_relay *r, const struct pev_bev *from)
 {
@@ -197,7 +207,7 @@ pass_on(struct pev_bev *from)
 	failed = evbuffer_add_buffer(bufferevent_get_output(to->bev), input) < 0;
 	loop->relaying--;
 	if (!failed)
-		*passed += n;
+		count(r, from, passed, n);
 	if (from->relay != r)
 		return;
 	if (failed) {
@@ -224,7 +234,7 @@ pev_relay_passed(struct pev_bev *from, const char *data, size_t n, size_t sent)
 {
 	struct pev_relay *r = from->relay;
 	struct pev_bev *to = partner(r, from);
-	*counter(r, from) += n;
+	count(r, from, counter(r, from), n);
 	if (sent == n)
 		return;
 	if (evbuffer_add(bufferevent_get_output(to->bev), data + sent, n - sent) < 0)

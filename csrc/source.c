@@ -125,17 +125,24 @@ pev_note(struct pev_source *source, unsigned what, int priority)
 	source->noted |= what;
 	if (!loop->in_pass)
 		return; /* the next pass starts with it */
-	if (!loop->breaking) {
-		loop->breaking = 1;
-		if (priority < 0 || priority >= loop->n_priorities)
-			priority = loop->n_priorities - 1;
-		event_active(&loop->breakers[priority], EV_TIMEOUT, 1);
-		event_base_gettimeofday_cached(loop->base, &loop->now);
-	}
+	pev_end_poll(loop, priority);
 	if (loop->n_noted >= PEV_READY_MAX || loop->bytes_noted >= PEV_READY_BYTES) {
 		loop->statistics.cut_short++;
 		event_base_loopbreak(loop->base);
 	}
+}
+
+/* The pass ends when all that the poll found has run, at this priority or above. */
+void
+pev_end_poll(struct pev_loop *loop, int priority)
+{
+	if (loop->breaker != NULL)
+		return;
+	if (priority < 0 || priority >= loop->n_priorities)
+		priority = loop->n_priorities - 1;
+	loop->breaker = &loop->breakers[priority];
+	event_active(loop->breaker, EV_TIMEOUT, 1);
+	event_base_gettimeofday_cached(loop->base, &loop->now);
 }
 
 /* End the pass and return to Python though nothing may have been noted. */

@@ -205,7 +205,7 @@ class EventBase(Handle):
                 if not self._turn & _EXIT or passed or called or self._due is not None:
                     self._got, self._turn = self._turn, 0
                     return False
-            if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
+            if once and called and not lib.pev_loop_goes_on(self._h, passed):
                 return False
             if not once and not soon and not self._turn and not self._is_careful():
                 found = self._spin(flags)
