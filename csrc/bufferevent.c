@@ -441,6 +441,8 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 		return -EPIPE;
 	if (h->fast && n)
 		sent = pev_fast_send(h, data, n);
+	if (sent && sent == n)
+		return PEV_SENT;
 	if (n > sent && bufferevent_write(h->bev, data + sent, n - sent) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
 	if (h->under != NULL)
@@ -460,7 +462,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
 	if (h->fast && !h->exports && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
-		return 0;
+		return PEV_SENT;
 	code = pev_buffer_add_buffer(&output, from);
 	if (code == 0)
 		pev_fast_flush(h);

@@ -30,6 +30,11 @@ enum {
 	PEV_NOTE_EVENTS = 8
 };
 
+enum {
+	PEV_SENT = 1, /* pev_bev_write and _write_buffer: all of it, and nothing else has changed */
+	PEV_ASK = -1  /* pev_bev_take: pev_bev_read knows */
+};
+
 struct pev_bev;
 struct pev_buffer;
 struct pev_address;

@@ -309,14 +309,15 @@ take_input(struct pev_bev *h)
 	struct evbuffer *input = h->bev->input;
 	size_t n = evbuffer_get_length(input), at = loop->arena_used;
 	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
-		return -1;
+		return PEV_ASK;
 	loop->arena_used += room_for(n);
 	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
-		return -1;
-	return (long long)at << PEV_FRESH_BITS | (long long)n;
+		return PEV_ASK;
+	return ~((long long)at << PEV_FRESH_BITS | (long long)n);
 }
 
-/* All that has come in: where it stands in the arena, PEV_FRESH_BITS up, and its length. -1: it takes pev_bev_read. */
+/* All that has come in: where it stands in the arena, PEV_FRESH_BITS up, and its length; the complement of that for what was
+ * in the input, so that it may matter to somebody. PEV_ASK: it takes pev_bev_read. */
 long long
 pev_bev_take(struct pev_bev *h)
 {
@@ -324,7 +325,7 @@ pev_bev_take(struct pev_bev *h)
 	long long taken;
 	if (h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->relay != NULL || h->exports ||
 	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))
-		return -1;
+		return PEV_ASK;
 	if (h->fresh_length == 0)
 		return take_input(h);
 	taken = (long long)h->fresh_start << PEV_FRESH_BITS | h->fresh_length;

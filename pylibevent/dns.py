@@ -70,7 +70,7 @@ class DNSRequest(Handle):
     @classmethod
     def _made(cls, dns: DNSBase, handle: Any, number: int, question: str, port: int, callback: DNSCallback) -> Self:
         self = cls.__new__(cls)
-        self._h = handle
+        self._own(handle)
         self._dns = dns
         self._base = dns.base
         self._id = number
@@ -169,7 +169,7 @@ class DNSBase(Handle):
         self._base = base
         self._id = next_id()
         self._closed = False
-        self._h = check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase")
+        self._own(check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase"))
 
     @property
     def base(self) -> EventBase:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-_stray: list[BaseException] = []  # of no base that is known
+strays: list[BaseException] = []  # of no base that is known
 
 
 class Keeper(Protocol):
@@ -27,21 +27,16 @@ def keep_stray(kind: type[BaseException], error: BaseException | None, traceback
     """Raised outside of what a callback of C's guards: an interrupt that came at its first line. The first loop that looks
     raises it.
     """
-    _stray.append(error if error is not None else kind())
-
-
-def has_failures(base: Keeper) -> bool:
-    """Whether there is something for take()."""
-    return bool(base._unraised or _stray)
+    strays.append(error if error is not None else kind())
 
 
 def take(base: Keeper) -> list[BaseException]:
     """What this base's loop has to raise."""
-    if not base._unraised and not _stray:
+    if not base._unraised and not strays:
         return []
-    errors = base._unraised + _stray
+    errors = base._unraised + strays
     base._unraised.clear()
-    _stray.clear()
+    strays.clear()
     return errors
 
 

@@ -185,7 +185,7 @@ class Listener(Handle):
         error: ErrorCallback | None,
     ) -> Self:
         self = cls.__new__(cls)
-        self._h = handle
+        self._own(handle)
         self._base = base
         self._id = number
         self._family = family
@@ -339,7 +339,7 @@ class Listener(Handle):
                 if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
-                del self._h  # whoever the warning gave it to has an object without a handle
+                self._disown()  # whoever the warning gave it to has an object without a handle
                 lib.pev_listener_drop(handle)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import inspect
 import pickle
@@ -18,7 +19,8 @@ from pylibevent._handle import Handle
 
 
 def subclasses(kind: type) -> Iterator[type]:
-    yield kind
+    if "_whole" not in vars(kind):  # what an object is before it has its handle
+        yield kind
     for below in kind.__subclasses__():
         yield from subclasses(below)
 
@@ -285,3 +287,55 @@ def test_every_public_name_has_a_docstring() -> None:
         if (inspect.isclass(value) or inspect.isfunction(value)) and not value.__doc__:
             bare.append(name)
     assert not bare
+
+
+def test_subclasses_may_be_of_any_sort(base: ev.EventBase) -> None:
+    """With attributes, a metaclass, abstract, told of subclasses, or asked for what isn't there."""
+    told: list[type] = []
+
+    class Told(ev.SocketBufferEvent):
+        def __init_subclass__(cls, **keywords: object) -> None:
+            told.append(cls)
+
+        def __getattr__(self, name: str) -> str:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return f"no {name}"
+
+    class Abstract(Told, abc.ABC):
+        @abc.abstractmethod
+        def answer(self) -> int: ...
+
+    class Concrete(Abstract):
+        __slots__ = ("later",)
+
+        def __init__(self, base: ev.EventBase) -> None:
+            self.before: Any = self.unknown
+            super().__init__(base)
+            self.later = type(self)
+
+        def answer(self) -> int:
+            return 42
+
+    with pytest.raises(TypeError, match="abstract"):
+        Abstract(base)  # type: ignore[abstract]
+    with Concrete(base) as bev:
+        assert (bev.answer(), bev.before, bev.later, bev.nothing) == (42, "no unknown", Concrete, "no nothing")
+        assert type(bev) is Concrete
+        assert isinstance(bev, Abstract)
+        assert repr(bev).startswith("<Concrete ")
+        with pytest.raises(RuntimeError, match="initialised already"):
+            bev.__init__(base)  # type: ignore[misc]
+    assert told == [Abstract, Concrete]
+
+
+def test_an_object_without_a_handle_is_of_its_class() -> None:
+    half = ev.Buffer.__new__(ev.Buffer)
+    assert isinstance(half, ev.Buffer)
+    assert repr(half) == "<Buffer without a handle>"
+    with pytest.raises(ev.Error, match="this Buffer is not initialised"):
+        len(half)
+    half.__init__(b"abc")  # type: ignore[misc]
+    assert type(half) is ev.Buffer
+    assert bytes(half) == b"abc"
+    assert not hasattr(type(half), "__getattr__")

@@ -66,7 +66,7 @@ class Buffer(Handle):
         self._deferred: Loop | None = None
         self._waiting: BufferChange | None = None
         raw, n = as_bytes(data)
-        self._h = check_pointer(lib.pev_buffer_new(self._id), "a Buffer")
+        self._own(check_pointer(lib.pev_buffer_new(self._id), "a Buffer"))
         if n:
             check(lib.pev_buffer_add(self._h, raw, n), self)
 
@@ -79,7 +79,7 @@ class Buffer(Handle):
         self._callbacks = ()
         self._deferred = None
         self._waiting = None
-        self._h = check_pointer(lib.pev_buffer_view(owner._h, output, self._id), owner)
+        self._own(check_pointer(lib.pev_buffer_view(owner._h, output, self._id), owner))
         return self
 
     @classmethod
@@ -91,7 +91,7 @@ class Buffer(Handle):
         self._callbacks = ()
         self._deferred = None
         self._waiting = None
-        self._h = check_pointer(lib.pev_lent_new(self._id), "a Buffer")
+        self._own(check_pointer(lib.pev_lent_new(self._id), "a Buffer"))
         return self
 
     def _settle(self) -> None:

@@ -46,7 +46,7 @@ class FileSegment(Handle):
         self._closed = False
         try:
             segment = lib.pev_segment_new(fd, offset, wanted, token)
-            self._h = check_pointer(segment, f"{offset}+{'end' if wanted < 0 else wanted} of {file!r}")
+            self._own(check_pointer(segment, f"{offset}+{'end' if wanted < 0 else wanted} of {file!r}"))
         except BaseException:
             del lent[token]
             raise

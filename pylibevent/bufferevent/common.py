@@ -61,6 +61,7 @@ _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
 _write, _write_buffer, _take = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take
+_SENT, _ASK = lib.PEV_SENT, lib.PEV_ASK
 _FRESH_BITS = lib.PEV_FRESH_BITS
 _FRESH_LENGTH = (1 << _FRESH_BITS) - 1
 
@@ -140,7 +141,7 @@ class BufferEvent(RateLimited):
         self._muted = -1
         self._rate_limit = self._rate_limit_group = None
         self._relay: Relay | None = None
-        self._h = handle
+        self._own(handle)
 
     # ------------------------------------------------------------ bytes
 
@@ -156,8 +157,9 @@ class BufferEvent(RateLimited):
                 what is written goes nowhere.
             RuntimeError: Another thread is running the loop.
         """
-        raw, n = (data, len(data)) if type(data) is bytes else as_bytes(data)
-        code = _write(self._h, raw, n)
+        code = _write(self._h, data, len(data)) if type(data) is bytes else _write(self._h, *as_bytes(data))
+        if code == _SENT:
+            return
         if code and not self._is_about_to_fail(code):
             check(code, self)
         if watched or lent or _released:
@@ -168,6 +170,8 @@ class BufferEvent(RateLimited):
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
         code = _write_buffer(self._h, buffer._h)
+        if code == _SENT:
+            return
         if code and self._is_about_to_fail(code):
             buffer.drain()
         elif code:
@@ -188,12 +192,13 @@ class BufferEvent(RateLimited):
         Returns:
             The bytes; none if nothing is there.
         """
-        if size == -1 and (fresh := _take(self._h)) >= 0:
-            start = fresh >> _FRESH_BITS
-            if watched or lent or _released:
-                settle()
-            taken: bytes = self._arena[start : start + (fresh & _FRESH_LENGTH)]
-            return taken
+        if size == -1:
+            if (fresh := _take(self._h)) >= 0:
+                start = fresh >> _FRESH_BITS
+                taken: bytes = self._arena[start : start + (fresh & _FRESH_LENGTH)]
+                return taken
+            if fresh != _ASK:
+                return self._taken_from_input(~fresh)
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)
@@ -202,6 +207,14 @@ class BufferEvent(RateLimited):
         if has_news():
             settle()
         return bytes(ffi.buffer(out, n))
+
+    def _taken_from_input(self, where: int) -> bytes:
+        """Other bytes than fresh ones: that they are gone may be news to somebody."""
+        start = where >> _FRESH_BITS
+        taken: bytes = self._arena[start : start + (where & _FRESH_LENGTH)]
+        if has_news():
+            settle()
+        return taken
 
     def read_into(self, target: BytesLike) -> int:
         """Take bytes that have come in into a writable object (``bufferevent_read``).
@@ -652,7 +665,7 @@ class BufferEvent(RateLimited):
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
-                del self._h  # whoever the warning gave it to has an object without a handle
+                self._disown()  # whoever the warning gave it to has an object without a handle
                 lib.pev_bev_drop(handle)
                 settle_quietly()
 

@@ -267,7 +267,7 @@ class RateLimitGroup(Handle):
         self._base = base
         self._limit = limit
         self._members: weakref.WeakSet[BufferEvent] = weakref.WeakSet()
-        self._h = check_pointer(lib.pev_group_new(base._h, limit._to_c(), next_id()), base)
+        self._own(check_pointer(lib.pev_group_new(base._h, limit._to_c(), next_id()), base))
 
     @property
     def base(self) -> EventBase:

@@ -63,7 +63,7 @@ class Relay(Handle):
         self._id = number
         self._bevs = (one, other)
         self._on_close = on_close
-        self._h = handle
+        self._own(handle)
         for bev in (one, other):
             bev._join(self)
         self._base._armed[number] = self._ready

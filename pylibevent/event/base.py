@@ -35,12 +35,12 @@ from ..errors import (
     check_seconds,
     failure,
 )
-from ..failures import has_failures, reraise, take
+from ..failures import reraise, strays, take
 from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import Interrupt, came_before, in_main_thread
+from .interrupt import JUMPS_BACK, Interrupt, came_before, in_main_thread
 from .limits import Entry, Limits, merge
 
 _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
@@ -132,7 +132,7 @@ class EventBase(Handle):
         self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
         handle = lib.pev_loop_new(c_config)
         drain_log()
-        self._h = check_pointer(handle, f"an EventBase of {config!r}")
+        self._own(check_pointer(handle, f"an EventBase of {config!r}"))
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
         self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)
@@ -225,16 +225,17 @@ class EventBase(Handle):
 
         What the last pass found is left to the caller where it takes more than calling.
         """
-        soon, view, handle = self._soon, self._view, self._h
+        soon, view, handle, unraised = self._soon, self._view, self._h, self._unraised
+        flags_taken = flags | lib.PEV_PASS_TAKEN
         while True:
             taken, self._taken = self._taken, False
-            found: int = _loop_pass(handle, flags | lib.PEV_PASS_TAKEN if taken else flags)
-            if not 0 < found <= _COUNT or has_news() or has_failures(self):
+            found: int = _loop_pass(handle, flags_taken if taken else flags)
+            if not 0 < found <= _COUNT or unraised or strays or has_news():
                 return self._look_at(found)
             self._serial += 1
             self._due = _ENTRY.iter_unpack(view[: found * _ENTRY_SIZE])
             self._taken = True
-            self._call_due()
+            self._call_plainly()
             if soon or self._turn or self._left or self._on_exception is not None:
                 return found
 
@@ -275,29 +276,36 @@ class EventBase(Handle):
 
     def _call_due(self) -> bool:
         """Call what is due, until there is a reason to turn. Returns whether anything was."""
-        if self._is_careful():
-            return self._call_due_carefully()
+        return self._call_due_carefully() if self._is_careful() else self._call_plainly()
+
+    def _call_plainly(self) -> bool:
+        """The same where nothing else is to be looked at: once around for each callback, so there is nothing to spare here.
+
+        An interrupt may come wherever Python looks for signals: after a call, at the first instruction of a callback, and
+        where the loop jumps back. What was to be called by then is called later; what was called isn't called again.
+        """
         number = 0
         called = False
-        armed, readers = self._armed.get, self._readers.get
+        armed, readers = self._armed, self._readers
         due = self._due
         assert due is not None
         try:
             for number, what, detail in due:
-                if what == _READ and (reader := readers(number)) is not None:
-                    callback, bev = reader
+                if what == _READ and number in readers:
+                    callback, bev = readers[number]
                     callback(bev)
-                elif (ready := armed(number)) is not None:
-                    ready(what, detail)
+                elif number in armed:
+                    armed[number](what, detail)
                 else:
-                    called, number = True, 0
                     continue
-                if self._turn & _AT_ONCE:
+                called = True
+                if self._turn and self._turn & _AT_ONCE:
                     return True
-                called, number = True, 0  # what is called can't be lost any more
-        except BaseException as error:
-            if number and not (self._left and self._left[-1][0] == number):
-                self._left.append((number, what, detail))  # first of all: the next interrupt may come at once
+        except BaseException as error:  # no call before it is in _left: the next interrupt may come at once
+            at = error.__traceback__
+            done = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] in JUMPS_BACK
+            if number and not done and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, what, detail))
                 self._keep_or_drop(error)
             raise
         self._due = None
@@ -776,7 +784,7 @@ class EventBase(Handle):
                 if lib.pev_loop_check(handle) == 0:
                     self.close()
             finally:  # it raises what the loop never came to raise
-                del self._h  # whoever the warning gave it to has an object without a handle
+                self._disown()  # whoever the warning gave it to has an object without a handle
                 lib.pev_loop_free(handle)
 
 

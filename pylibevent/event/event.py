@@ -99,7 +99,7 @@ class Event(Handle):
         self._cut = self._readded = self._added = self._called = -1
         self._seconds: float | None = None
         self._id = next_id()
-        self._h = check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base)
+        self._own(check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base))
 
     # ------------------------------------------------------------ arming
 

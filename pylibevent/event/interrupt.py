@@ -27,6 +27,9 @@ BEAT = 0.1
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _RESUME = dis.opmap.get("RESUME")  # what a function begins with, and where signals are looked at
 
+JUMPS_BACK = frozenset(number for name, number in dis.opmap.items() if "JUMP_BACKWARD" in name or name == "JUMP_ABSOLUTE")
+"""What loops end with, and the last thing in a turn of theirs where signals are looked at."""
+
 _stack: list[Interrupt] = []  # the loops that run in the main thread, the innermost last
 
 

@@ -56,7 +56,7 @@ class TLSContext(Handle):
         self._server_side = server_side
         self._check_hostname = not server_side
         self._verify_mode = ssl.CERT_NONE if server_side else ssl.CERT_REQUIRED
-        self._h = check_pointer(lib.pev_tls_context_new(server_side), "making a TLSContext")
+        self._own(check_pointer(lib.pev_tls_context_new(server_side), "making a TLSContext"))
         return self
 
     @classmethod
