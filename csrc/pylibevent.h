@@ -64,6 +64,7 @@ struct pev_source {
 };
 
 enum {
+	PEV_LAYER_RELAY,
 	PEV_LAYER_BUFFEREVENT,
 	PEV_LAYER_GROUP,
 	PEV_LAYER_LISTENER,

@@ -373,7 +373,7 @@ pev_relay_new(struct pev_bev *one, struct pev_bev *other, uint64_t id)
 	r->ends[0] = one;
 	r->ends[1] = other;
 	r->record.culprit = -1;
-	pev_source_init(&r->source, one->source.loop, id, PEV_LAYER_BUFFEREVENT, shut_relay, drop_relay);
+	pev_source_init(&r->source, one->source.loop, id, PEV_LAYER_RELAY, shut_relay, drop_relay);
 	one->wants = other->wants = 0;
 	one->relay = other->relay = r;
 	begin(one);
