@@ -254,6 +254,8 @@ pev_bev_fail(struct pev_bev *h, int what, int error)
 		return code;
 	h->connecting = PEV_NOT_CONNECTING;
 	give_callbacks_back(h);
+	if (what == 0)
+		return 0; /* the caller says it */
 	errno = error;
 	if (h->upper_event != NULL) {
 		h->ended |= what & BEV_EVENT_ERROR;

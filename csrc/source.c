@@ -116,8 +116,8 @@ void
 pev_note(struct pev_source *source, unsigned what, int priority)
 {
 	struct pev_loop *loop = source->loop;
-	if (loop == NULL)
-		return;
+	if (loop == NULL || what == 0)
+		return; /* in the queue is who has something noted */
 	if (!source->noted) {
 		TAILQ_INSERT_TAIL(&loop->noted, source, next_noted);
 		loop->n_noted++;
