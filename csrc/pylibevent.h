@@ -83,6 +83,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "handshake.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -278,6 +279,8 @@ struct pev_layer {
 	short (*on_event)(struct pev_bev *h, short what, int error);
 	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
 	int (*on_drained)(struct pev_bev *h);
+	/* The one below is open. */
+	void (*begin)(struct pev_bev *h);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -286,6 +289,14 @@ struct pev_layer {
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
 };
+
+/* The stream is open: whoever stands on it may begin. */
+static inline void
+pev_bev_opened(struct pev_bev *h)
+{
+	if (h->over != NULL && h->over->layer->begin != NULL)
+		h->over->layer->begin(h->over);
+}
 
 int pev_bev_usable(const struct pev_bev *h);
 int pev_bev_usable_alone(const struct pev_bev *h);

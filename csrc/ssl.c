@@ -9,9 +9,7 @@
  *   4. The end of the stream below without a close_notify is an error unless allowed, and comes after no other end (5.2).
  *   5. A close drains, sends close_notify, and drains again (facts of TLS 3.1).
  */
-#include "pylibevent.h"
-
-#include <openssl/err.h>
+#include "tls.h"
 
 /* How much ciphertext may wait below, and at which level more is made (facts of TLS 3, row 15). */
 #define CIPHERTEXT_HIGH (256 * 1024)
@@ -20,24 +18,7 @@
 /* libevent's first error slot holds the bare result of SSL_get_error. */
 #define LARGEST_SSL_ERROR 20
 
-struct pev_ssl {
-	struct pev_bev b;
-	SSL *ssl;
-	unsigned char truncated; /* the stream below ended without a close_notify */
-	unsigned char failed;    /* no close_notify can be sent any more */
-	unsigned char broken;    /* the one below failed: nothing can be sent any more */
-	unsigned char closing;   /* close_notify is on its way */
-	int n_errors;
-	unsigned long errors[PEV_TLS_ERRORS];
-};
-
 static const struct pev_layer ssl_layer;
-
-static struct pev_ssl *
-ssl_of(struct pev_bev *h)
-{
-	return (struct pev_ssl *)h;
-}
 
 /* ------------------------------------------------------------------ events */
 
@@ -66,13 +47,15 @@ is_end_below(const struct pev_ssl *s, short what)
 static short
 on_ssl_event(struct pev_bev *h, short what, int error)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
 	take_errors(s);
 	if (what & BEV_EVENT_CONNECTED) {
 		if (h->open)
 			return 0;
 		h->open = 1;
+		pev_ssl_done(s);
+		pev_bev_opened(h);
 		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
 			bufferevent_disable(h->bev, EV_READ);
 		return what;
@@ -84,6 +67,7 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		what |= BEV_EVENT_READING;
 	}
 	if (what & BEV_EVENT_ERROR) {
+		pev_ssl_stop_timer(s);
 		s->failed = 1;
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
@@ -113,7 +97,20 @@ make_ssl(struct pev_tls_context *context, const char *host, int is_address, int 
 		errno = PEV_ETLS;
 		return NULL;
 	}
+	s->context = pev_tls_context_hold(context);
+	s->is_server = context->is_server;
+	s->alert_in = s->alert_out = -1;
+	s->took = -1;
+	pev_ssl_set_owner(s->ssl, s);
 	return s;
+}
+
+static void
+unmake_ssl(struct pev_ssl *s)
+{
+	SSL_free(s->ssl);
+	pev_tls_context_free(s->context);
+	pev_delete(s);
 }
 
 struct pev_bev *
@@ -133,8 +130,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
 	if (bev == NULL) {
-		SSL_free(s->ssl);
-		pev_delete(s);
+		unmake_ssl(s);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -150,15 +146,26 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	return &s->b;
 }
 
-/* A client's first message, or what has already come in below: libevent waits for something to happen there. */
+static int
+is_open_below(const struct pev_bev *h)
+{
+	const struct pev_bev *under = h->under;
+	return under->open && !under->connecting && (!pev_bev_is_socket(under) || bufferevent_getfd(under->bev) >= 0);
+}
+
+/* A client's first message, or what has already come in below: libevent waits for something to happen there.
+ * seconds: how long the handshake may take once the one below is open; 0: as long as it likes. */
 int
-pev_ssl_start(struct pev_bev *h)
+pev_ssl_start(struct pev_bev *h, double seconds)
 {
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	pev_ssl_of(h)->limit = seconds;
 	if (h->under->bev == NULL || h->under->connecting)
 		return 0;
+	if (is_open_below(h))
+		pev_ssl_begin(h);
 	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	return 0;
 }
@@ -188,7 +195,7 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 static int
 on_ssl_drained(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	struct bufferevent *below = h->under->bev;
 	if (below == NULL || h->under->connecting || s->broken)
 		return 1;
@@ -211,7 +218,8 @@ on_ssl_drained(struct pev_bev *h)
 static void
 before_ssl_free(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
+	pev_ssl_stop_timer(s);
 	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). */
 	if (!s->failed)
 		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -233,11 +241,14 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 static void
 on_ssl_drop(struct pev_bev *h)
 {
-	SSL_free(ssl_of(h)->ssl);
+	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
+	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
+	pev_tls_context_free(pev_ssl_of(h)->context);
 }
 
 static const struct pev_layer ssl_layer = {
+	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
 	.stop_reading = stop_reading_below,
@@ -249,8 +260,8 @@ static const struct pev_layer ssl_layer = {
 /* ------------------------------------------------------------------ what Python asks */
 
 /* Only while the object is open, and under its lock: the SSL isn't safe to look at while it works. */
-static int
-look(struct pev_bev *h)
+int
+pev_ssl_look(struct pev_bev *h)
 {
 	int code = pev_bev_usable(h);
 	if (code == 0)
@@ -258,8 +269,8 @@ look(struct pev_bev *h)
 	return code;
 }
 
-static void
-looked(struct pev_bev *h)
+void
+pev_ssl_looked(struct pev_bev *h)
 {
 	bufferevent_unlock(h->bev);
 }
@@ -290,14 +301,14 @@ pev_ssl_is_open(struct pev_bev *h)
 int
 pev_ssl_truncated(struct pev_bev *h)
 {
-	return ssl_of(h)->truncated;
+	return pev_ssl_of(h)->truncated;
 }
 
 /* Oldest first. */
 int
 pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	int n = s->n_errors < max ? s->n_errors : max;
 	memcpy(out, s->errors, (size_t)n * sizeof *out);
 	return n;
@@ -306,22 +317,22 @@ pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 long
 pev_ssl_verify_result(struct pev_bev *h)
 {
-	return SSL_get_verify_result(ssl_of(h)->ssl);
+	return SSL_get_verify_result(pev_ssl_of(h)->ssl);
 }
 
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
 	const char *name = NULL;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
 	}
 	errno = 0;
 	if (h->open)
-		name = SSL_get_version(ssl_of(h)->ssl);
-	looked(h);
+		name = SSL_get_version(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return name;
 }
 
@@ -330,27 +341,27 @@ int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
 	const SSL_CIPHER *cipher;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	cipher = h->open ? SSL_get_current_cipher(ssl_of(h)->ssl) : NULL;
+	cipher = h->open ? SSL_get_current_cipher(pev_ssl_of(h)->ssl) : NULL;
 	if (cipher != NULL) {
 		*name = SSL_CIPHER_get_name(cipher);
 		*protocol = SSL_CIPHER_get_version(cipher);
 		*bits = SSL_CIPHER_get_bits(cipher, NULL);
 	}
-	looked(h);
+	pev_ssl_looked(h);
 	return cipher != NULL;
 }
 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
-	int reused, code = look(h);
+	int reused, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	reused = SSL_session_reused(ssl_of(h)->ssl);
-	looked(h);
+	reused = SSL_session_reused(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return reused;
 }
 
@@ -360,11 +371,11 @@ pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
 	X509 *certificate;
 	unsigned char *at;
-	int n = 0, code = look(h);
+	int n = 0, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	certificate = SSL_get1_peer_certificate(ssl_of(h)->ssl);
-	looked(h);
+	certificate = SSL_get1_peer_certificate(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	*der = NULL;
 	if (certificate == NULL)
 		return 0;

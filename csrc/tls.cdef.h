@@ -21,7 +21,7 @@ unsigned long pev_loaded_openssl(void);
 const char *pev_compiled_openssl_name(void);
 const char *pev_loaded_openssl_name(void);
 
-struct pev_tls_context *pev_tls_context_new(int is_server);
+struct pev_tls_context *pev_tls_context_new(int is_server, uint64_t id);
 void pev_tls_context_free(struct pev_tls_context *context);
 int pev_tls_load_cert_chain(struct pev_tls_context *context, const char *certfile, const char *keyfile,
     const char *password, int password_length);
@@ -39,5 +39,6 @@ int pev_tls_set_ciphers(struct pev_tls_context *context, const char *list);
 /* The errors of this thread's last call that said PEV_ETLS. */
 int pev_tls_last_errors(unsigned long *out, int max);
 const char *pev_tls_reason(unsigned long code);
+int pev_tls_reason_number(unsigned long code);
 const char *pev_tls_library(unsigned long code);
 const char *pev_tls_verify_text(long code);

@@ -7,10 +7,12 @@ from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Res
 from .bufferevent import BufferEvent, SocketBufferEvent
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
+    BufferedDataError,
     ClosedError,
     DNSError,
     Error,
     ForkedError,
+    HandshakeTimeout,
     TLSCertificateError,
     TLSEOFError,
     TLSError,
@@ -37,6 +39,7 @@ __all__ = [
     "BufferCallback",
     "BufferChange",
     "BufferEvent",
+    "BufferedDataError",
     "Cipher",
     "ClosedError",
     "CommonTimeout",
@@ -57,6 +60,7 @@ __all__ = [
     "FilterResult",
     "FlushMode",
     "ForkedError",
+    "HandshakeTimeout",
     "Listener",
     "LoopFlag",
     "LoopStatistics",

@@ -16,7 +16,17 @@ from .._libevent import ffi, lib
 from ..addresses import Address
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import CLOSE_TIMEOUT, check_options
-from ..errors import TLSEOFError, TLSError, check, check_pointer, tls_certificate_error, tls_error
+from ..errors import (
+    TLSEOFError,
+    TLSError,
+    alert_of,
+    check,
+    check_pointer,
+    check_seconds,
+    handshake_timeout as late_error,
+    tls_certificate_error,
+    tls_error,
+)
 from ..flags import Option, What
 from .context import TLSContext
 
@@ -42,8 +52,10 @@ class TLSBufferEvent(BufferEvent):
     without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``.
     """
 
-    __slots__ = ("_server_hostname", "_server_side", "_underlying")
+    __slots__ = ("_ctx", "_limit", "_server_hostname", "_server_side", "_underlying")
 
+    _ctx: TLSContext
+    _limit: float
     _server_hostname: str | None
     _server_side: bool
     _underlying: BufferEvent
@@ -61,6 +73,7 @@ class TLSBufferEvent(BufferEvent):
         *,
         options: Option = Option.CLOSE_ON_FREE,
         dns: Resolver | None = None,
+        handshake_timeout: float | None = None,
     ) -> Self:
         """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback.
 
@@ -73,6 +86,8 @@ class TLSBufferEvent(BufferEvent):
                 None: the host.
             options: How it works.
             dns: Who resolves the host. None: a DNSBase that the base keeps.
+            handshake_timeout: Seconds, above 0, that the whole handshake may take once the stream below is open; then ERROR comes,
+                and ``error`` is a HandshakeTimeout. None: what the context says.
 
         Raises:
             ValueError: A host name that can't be one, or none where ``ctx.check_hostname`` wants it.
@@ -85,7 +100,9 @@ class TLSBufferEvent(BufferEvent):
         socket_bev = SocketBufferEvent(base, None, options)
         self = None
         try:
-            self = cls.wrap(socket_bev, ctx, server_hostname=server_hostname, options=options)
+            self = cls.wrap(
+                socket_bev, ctx, server_hostname=server_hostname, options=options, handshake_timeout=handshake_timeout
+            )
             if host is not None and not _is_numeric(host):
                 socket_bev.connect_hostname(host, port, dns)
             else:
@@ -96,7 +113,15 @@ class TLSBufferEvent(BufferEvent):
         return self
 
     @classmethod
-    def accept(cls, base: EventBase, sock: object, ctx: TLSContext, *, options: Option = Option.CLOSE_ON_FREE) -> Self:
+    def accept(
+        cls,
+        base: EventBase,
+        sock: object,
+        ctx: TLSContext,
+        *,
+        options: Option = Option.CLOSE_ON_FREE,
+        handshake_timeout: float | None = None,
+    ) -> Self:
         """Be the server on a connected socket.
 
         Args:
@@ -104,6 +129,7 @@ class TLSBufferEvent(BufferEvent):
             sock: A connected socket, or a descriptor. With CLOSE_ON_FREE it is taken over: a socket object is detached.
             ctx: A context for servers.
             options: How it works.
+            handshake_timeout: As for connect().
 
         Raises:
             ValueError: The context is for clients.
@@ -113,7 +139,7 @@ class TLSBufferEvent(BufferEvent):
         options = Option(check_options(options))
         socket_bev = SocketBufferEvent(base, sock, options)
         try:
-            return cls.wrap(socket_bev, ctx, server_side=True, options=options)
+            return cls.wrap(socket_bev, ctx, server_side=True, options=options, handshake_timeout=handshake_timeout)
         except BaseException:
             socket_bev.abort()
             raise
@@ -127,6 +153,7 @@ class TLSBufferEvent(BufferEvent):
         server_hostname: str | None = None,
         *,
         options: Option = Option.CLOSE_ON_FREE,
+        handshake_timeout: float | None = None,
     ) -> Self:
         """Speak TLS over a bufferevent that is there (``bufferevent_openssl_filter_new``), as STARTTLS does.
 
@@ -139,6 +166,7 @@ class TLSBufferEvent(BufferEvent):
             server_side: Be the server.
             server_hostname: For a client: as for connect().
             options: How it works.
+            handshake_timeout: As for connect().
 
         Raises:
             ValueError: A host name that can't be one, or the wrong side.
@@ -150,16 +178,18 @@ class TLSBufferEvent(BufferEvent):
         _check_context(ctx, server_side=server_side)
         bits = _check_over(underlying, check_options(options))
         host, is_address = _check_host(server_hostname, ctx)
+        limit = _limit(handshake_timeout, ctx)
         number = next_id()
         handle = lib.pev_ssl_filter_new(underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number)
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
+        self._ctx, self._limit = ctx, limit
         self._underlying = underlying
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
         underlying._carry()
         self._start(underlying.base, handle, number, bits)
-        check(lib.pev_ssl_start(handle), self)
+        check(lib.pev_ssl_start(handle, limit), self)
         return self
 
     # ------------------------------------------------------------ what it is
@@ -183,6 +213,17 @@ class TLSBufferEvent(BufferEvent):
     def server_hostname(self) -> str | None:
         """The name that a client asked for."""
         return self._server_hostname
+
+    @property
+    def context(self) -> TLSContext:
+        """The context it was made with."""
+        return self._ctx
+
+    @property
+    def handshake_time(self) -> float | None:
+        """Seconds that the handshake took, from when the stream below was open. None: it isn't done."""
+        seconds = lib.pev_ssl_handshake_time(self._h)
+        return None if seconds < 0 else float(seconds)
 
     @property
     def version(self) -> str | None:
@@ -249,15 +290,28 @@ class TLSBufferEvent(BufferEvent):
             return failed
         if events & What.TIMEOUT:
             return super()._explain(events, detail)
-        codes = self._codes()
+        error = self._explain_tls()
+        if error is None:
+            return super()._explain(events, detail)
+        error.alert = alert_of(lib.pev_ssl_alert(self._h, 0))
+        error.alert_sent = alert_of(lib.pev_ssl_alert(self._h, 1))
+        return error
+
+    def _explain_tls(self) -> TLSError | None:
+        """What TLS has to say about an ERROR."""
+        if lib.pev_ssl_is_late(self._h):
+            return late_error(self._limit)
+        codes, is_open = self._codes(), lib.pev_ssl_is_open(self._h)
         verify = lib.pev_ssl_verify_result(self._h)
-        if verify and codes and not lib.pev_ssl_is_open(self._h):
+        refused_by_us = lib.pev_ssl_alert(self._h, 0) < 0
+        if verify and codes and not is_open and refused_by_us:
             return tls_certificate_error(verify, codes, name=self._server_hostname or "")
         if codes:
-            return tls_error(codes, doing="" if lib.pev_ssl_is_open(self._h) else "the handshake failed")
+            doing = "" if is_open else "the handshake failed" if refused_by_us else "the peer refused the handshake"
+            return tls_error(codes, doing=doing)
         if lib.pev_ssl_truncated(self._h):
             return self._truncated()
-        return super()._explain(events, detail)
+        return None
 
     def _truncated(self) -> TLSEOFError:
         if lib.pev_ssl_is_open(self._h):
@@ -316,6 +370,13 @@ def _check_context(ctx: object, *, server_side: bool) -> None:
         raise TypeError(f"ctx must be a TLSContext, not {type(ctx).__name__}")
     if ctx.server_side != bool(server_side):
         raise ValueError(f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}")
+
+
+def _limit(seconds: float | None, ctx: TLSContext) -> float:
+    """How long a handshake may take; 0: as long as it likes."""
+    if seconds is None:
+        return ctx.handshake_timeout or 0.0
+    return check_seconds(seconds, "handshake_timeout", positive=True)
 
 
 def _check_over(underlying: BufferEvent, bits: int) -> int:

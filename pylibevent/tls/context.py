@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
-from .._handle import Handle
+from .._handle import Handle, next_id
 from .._libevent import ffi, lib
-from ..errors import check, check_pointer
+from ..errors import check, check_pointer, check_seconds
 
 Path: TypeAlias = "str | bytes | os.PathLike[str]"
 Password: TypeAlias = "str | bytes | bytearray | Callable[[], str | bytes | bytearray] | None"
@@ -32,6 +32,7 @@ _VERIFY = {
     ssl.CERT_OPTIONAL: lib.SSL_VERIFY_PEER,
     ssl.CERT_REQUIRED: lib.SSL_VERIFY_PEER | lib.SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
 }
+_SERVER_HANDSHAKE, _CLIENT_HANDSHAKE = 10.0, 30.0  # HAProxy's usual "timeout http-request"; what curl and browsers come to
 _MOST_PASSWORD = 1023  # OpenSSL's PEM_BUFSIZE
 
 
@@ -41,9 +42,10 @@ class TLSContext(Handle):
     Connections take it as it is when they are made; what changes later holds for later ones. Threads and bases may share it.
     """
 
-    __slots__ = ("_check_hostname", "_server_side", "_verify_mode")
+    __slots__ = ("_check_hostname", "_handshake_timeout", "_server_side", "_verify_mode")
 
     _check_hostname: bool
+    _handshake_timeout: float | None
     _server_side: bool
     _verify_mode: ssl.VerifyMode
 
@@ -56,7 +58,8 @@ class TLSContext(Handle):
         self._server_side = server_side
         self._check_hostname = not server_side
         self._verify_mode = ssl.CERT_NONE if server_side else ssl.CERT_REQUIRED
-        self._h = check_pointer(lib.pev_tls_context_new(server_side), "making a TLSContext")
+        self._handshake_timeout = _SERVER_HANDSHAKE if server_side else _CLIENT_HANDSHAKE
+        self._h = check_pointer(lib.pev_tls_context_new(server_side, next_id()), "making a TLSContext")
         return self
 
     @classmethod
@@ -128,6 +131,17 @@ class TLSContext(Handle):
     def server_side(self) -> bool:
         """Whether it is for servers."""
         return self._server_side
+
+    @property
+    def handshake_timeout(self) -> float | None:
+        """Seconds, above 0, that a whole handshake may take from when the stream below is open; None: as long as it likes.
+        10 for servers, 30 for clients; may be set. It holds for connections made later that aren't given their own.
+        """
+        return self._handshake_timeout
+
+    @handshake_timeout.setter
+    def handshake_timeout(self, seconds: float | None) -> None:
+        self._handshake_timeout = None if seconds is None else check_seconds(seconds, "handshake_timeout", positive=True)
 
     # ------------------------------------------------------------ certificates
 

@@ -1,0 +1,80 @@
+/* What the files about TLS share: contexts and connections as C knows them. */
+#ifndef PEV_TLS_H
+#define PEV_TLS_H
+
+#include "pylibevent.h"
+
+#include <openssl/err.h>
+
+struct pev_hello;
+
+struct pev_tls_context {
+	SSL_CTX *ctx;
+	int refs; /* Python's handle, and each connection */
+	uint64_t id;
+	unsigned char is_server;
+	unsigned asks;           /* PEV_ASK_...: what Python answers */
+	pthread_mutex_t lock;    /* a change of the context, and the making of connections from it */
+	struct pev_hello *hello; /* contexts by name */
+	unsigned char *alpn;     /* a server's protocols, best first, in the form of the wire */
+	unsigned n_alpn;
+	unsigned char *ocsp; /* a server's OCSP response */
+	int n_ocsp;
+	int ocsp_policy; /* a client's: PEV_OCSP_... */
+	int keylog;      /* a descriptor, or -1 */
+	char *groups;    /* for connections that come to this context by name */
+};
+
+struct pev_ssl {
+	struct pev_bev b;
+	SSL *ssl;
+	struct pev_tls_context *context;
+	unsigned char truncated; /* the stream below ended without a close_notify */
+	unsigned char failed;    /* no close_notify can be sent any more */
+	unsigned char broken;    /* the one below failed: nothing can be sent any more */
+	unsigned char closing;   /* close_notify is on its way */
+	unsigned char is_server;
+	unsigned char late;        /* the handshake took too long */
+	unsigned char began;       /* the handshake */
+	unsigned char asking;      /* Python is being asked, with libevent on the stack */
+	unsigned char allow_dirty; /* the socket form's: libevent's own isn't enough under OpenSSL 3 */
+	unsigned char finishing;   /* PEV_FINISH_...: close_notify is due, or said, before the end */
+	unsigned char waiting;     /* a bidirectional close waits for the peer's close_notify */
+	short alert_in, alert_out; /* -1: none */
+	double limit;              /* seconds for the handshake, 0: none */
+	struct timespec begun;
+	double took; /* seconds, negative while it isn't done */
+	struct event *timer;
+	struct event *stall; /* the socket form's: something stands in the SSL that no descriptor tells of */
+	int n_errors;
+	unsigned long errors[PEV_TLS_ERRORS];
+};
+
+static inline struct pev_ssl *
+pev_ssl_of(struct pev_bev *h)
+{
+	return (struct pev_ssl *)h;
+}
+
+/* ---- tls.c ---- */
+
+int pev_tls_failed(void);
+int pev_tls_well(void);
+struct pev_tls_context *pev_tls_context_hold(struct pev_tls_context *context);
+struct pev_tls_context *pev_tls_context_of(SSL_CTX *ctx);
+struct pev_ssl *pev_ssl_of_ssl(const SSL *ssl);
+void pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s);
+
+/* ---- handshake.c ---- */
+
+void pev_ssl_begin(struct pev_bev *h);
+void pev_ssl_done(struct pev_ssl *s);
+void pev_ssl_stop_timer(struct pev_ssl *s);
+void pev_ssl_on_info(const SSL *ssl, int where, int value);
+
+/* ---- ssl.c ---- */
+
+int pev_ssl_look(struct pev_bev *h);
+void pev_ssl_looked(struct pev_bev *h);
+
+#endif
