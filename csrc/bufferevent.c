@@ -20,6 +20,8 @@ pev_bev_usable(const struct pev_bev *h)
 {
 	if (h->bev == NULL || h->lingering)
 		return -PEV_ECLOSED;
+	if (h->busy)
+		return -PEV_EINPASS;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
 

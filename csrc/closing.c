@@ -185,6 +185,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 	if (code < 0)
 		return code;
+	if (pev_asking)
+		return -PEV_EINPASS;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
 	if (h->exports)

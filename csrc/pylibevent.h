@@ -84,6 +84,13 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
 #include "handshake.cdef.h"
+#include "ask.cdef.h"
+#include "credentials.cdef.h"
+#include "hello.cdef.h"
+#include "verify.cdef.h"
+#include "ciphers.cdef.h"
+#include "psk.cdef.h"
+#include "keylog.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -251,6 +258,7 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -313,6 +321,10 @@ void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
+
+/* ---- ask.c ---- */
+
+extern __thread int pev_asking; /* OpenSSL waits for Python's answer in this thread */
 
 /* ---- tls.c ---- */
 

@@ -370,21 +370,12 @@ int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
 	X509 *certificate;
-	unsigned char *at;
-	int n = 0, code = pev_ssl_look(h);
+	int n, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
 	certificate = SSL_get1_peer_certificate(pev_ssl_of(h)->ssl);
 	pev_ssl_looked(h);
-	*der = NULL;
-	if (certificate == NULL)
-		return 0;
-	n = i2d_X509(certificate, NULL);
-	if (n > 0 && (*der = at = malloc((size_t)n)) != NULL)
-		n = i2d_X509(certificate, &at);
-	else
-		n = -ENOMEM;
+	n = pev_der_of(certificate, der);
 	X509_free(certificate);
-	ERR_clear_error();
 	return n;
 }

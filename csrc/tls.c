@@ -6,7 +6,6 @@
  */
 #include "tls.h"
 
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
@@ -176,6 +175,9 @@ pev_tls_context_new(int is_server, uint64_t id)
 	pthread_mutex_init(&context->lock, NULL);
 	SSL_CTX_set_ex_data(context->ctx, context_index, context);
 	SSL_CTX_set_info_callback(context->ctx, pev_ssl_on_info);
+	pev_tls_set_common_names(context, 0);
+	if (is_server)
+		pev_hello_install(context->ctx);
 	return context;
 }
 
@@ -194,8 +196,21 @@ pev_tls_context_free(struct pev_tls_context *context)
 		return;
 	SSL_CTX_free(context->ctx);
 	ERR_clear_error();
+	if (context->keylog >= 0)
+		close(context->keylog);
+	free(context->alpn);
+	free(context->ocsp);
+	free(context->groups);
 	pthread_mutex_destroy(&context->lock);
 	pev_delete(context);
+}
+
+/* Python's object is gone: contexts may lead to each other by name, and none would ever be freed. */
+void
+pev_tls_context_drop(struct pev_tls_context *context)
+{
+	pev_hello_set(context, NULL, 0);
+	pev_tls_context_free(context);
 }
 
 struct pev_tls_context *
@@ -217,97 +232,13 @@ pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s)
 	SSL_set_ex_data(ssl, owner_index, s);
 }
 
-/* ------------------------------------------------------------------ certificates */
-
-struct password {
-	const char *text;
-	int length;
-};
-
-/* Always installed: OpenSSL would ask on the terminal otherwise. */
-static int
-on_password(char *out, int size, int writing, void *arg)
-{
-	const struct password *password = arg;
-	PEV_UNUSED(writing);
-	if (password->text == NULL || password->length > size)
-		return -1;
-	memcpy(out, password->text, (size_t)password->length);
-	return password->length;
-}
-
-/* password NULL: none */
-int
-pev_tls_load_cert_chain(struct pev_tls_context *context, const char *certfile, const char *keyfile, const char *text,
-    int length)
-{
-	struct password password = { text, length };
-	int ok;
-	ERR_clear_error();
-	SSL_CTX_set_default_passwd_cb(context->ctx, on_password);
-	SSL_CTX_set_default_passwd_cb_userdata(context->ctx, &password);
-	ok = SSL_CTX_use_certificate_chain_file(context->ctx, certfile) == 1 &&
-	    SSL_CTX_use_PrivateKey_file(context->ctx, keyfile, SSL_FILETYPE_PEM) == 1 &&
-	    SSL_CTX_check_private_key(context->ctx) == 1;
-	SSL_CTX_set_default_passwd_cb_userdata(context->ctx, NULL);
-	SSL_CTX_set_default_passwd_cb(context->ctx, NULL);
-	return ok ? pev_tls_well() : pev_tls_failed();
-}
+/* ------------------------------------------------------------------ authorities */
 
 int
 pev_tls_load_verify_locations(struct pev_tls_context *context, const char *cafile, const char *capath)
 {
 	ERR_clear_error();
 	return SSL_CTX_load_verify_locations(context->ctx, cafile, capath) == 1 ? pev_tls_well() : pev_tls_failed();
-}
-
-static int
-add_trusted(struct pev_tls_context *context, X509 *certificate)
-{
-	int ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(context->ctx), certificate);
-	X509_free(certificate);
-	return ok;
-}
-
-/* How many certificates were added; a text without one is a failure. */
-int
-pev_tls_load_verify_pem(struct pev_tls_context *context, const char *pem, int length)
-{
-	BIO *bio;
-	X509 *certificate;
-	int n = 0;
-	ERR_clear_error();
-	bio = BIO_new_mem_buf(pem, length);
-	if (bio == NULL)
-		return pev_tls_failed();
-	while ((certificate = PEM_read_bio_X509(bio, NULL, on_password, &(struct password) { NULL, 0 })) != NULL) {
-		if (!add_trusted(context, certificate)) {
-			BIO_free(bio);
-			return pev_tls_failed();
-		}
-		n++;
-	}
-	BIO_free(bio);
-	if (n == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-		return pev_tls_failed();
-	pev_tls_well();
-	return n;
-}
-
-int
-pev_tls_load_verify_der(struct pev_tls_context *context, const unsigned char *der, long length)
-{
-	const unsigned char *at = der;
-	int n = 0;
-	ERR_clear_error();
-	while (at < der + length) {
-		X509 *certificate = d2i_X509(NULL, &at, der + length - at);
-		if (certificate == NULL || !add_trusted(context, certificate))
-			return pev_tls_failed();
-		n++;
-	}
-	pev_tls_well();
-	return n;
 }
 
 int
@@ -317,33 +248,7 @@ pev_tls_load_default_certs(struct pev_tls_context *context)
 	return SSL_CTX_set_default_verify_paths(context->ctx) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
-/* A server names the authorities it accepts, so that clients can choose their certificate. */
-int
-pev_tls_send_ca_names(struct pev_tls_context *context, const char *cafile)
-{
-	STACK_OF(X509_NAME) * names;
-	ERR_clear_error();
-	names = SSL_load_client_CA_file(cafile);
-	if (names == NULL)
-		return pev_tls_failed();
-	SSL_CTX_set_client_CA_list(context->ctx, names);
-	return pev_tls_well();
-}
-
 /* ------------------------------------------------------------------ policy */
-
-int
-pev_tls_set_verify(struct pev_tls_context *context, int mode)
-{
-	SSL_CTX_set_verify(context->ctx, mode, NULL);
-	return 0;
-}
-
-int
-pev_tls_get_verify(struct pev_tls_context *context)
-{
-	return SSL_CTX_get_verify_mode(context->ctx);
-}
 
 /* 0: the lowest, or highest, that OpenSSL has */
 int
@@ -359,14 +264,6 @@ int
 pev_tls_get_version(struct pev_tls_context *context, int maximum)
 {
 	return (int)(maximum ? SSL_CTX_get_max_proto_version(context->ctx) : SSL_CTX_get_min_proto_version(context->ctx));
-}
-
-/* For TLS 1.2 and below, in OpenSSL's notation. */
-int
-pev_tls_set_ciphers(struct pev_tls_context *context, const char *list)
-{
-	ERR_clear_error();
-	return SSL_CTX_set_cipher_list(context->ctx, list) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
 /* ------------------------------------------------------------------ one connection */
@@ -394,10 +291,7 @@ pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check)
 	ERR_clear_error();
 	if (!is_address)
 		ok = SSL_set_tlsext_host_name(ssl, host) == 1;
-	if (ok && check) {
-		X509_VERIFY_PARAM_set_hostflags(param,
-		    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	if (ok && check)
 		ok = is_address ? X509_VERIFY_PARAM_set1_ip_asc(param, host) : X509_VERIFY_PARAM_set1_host(param, host, 0);
-	}
 	return ok == 1 ? pev_tls_well() : pev_tls_failed();
 }

@@ -65,6 +65,33 @@ struct pev_tls_context *pev_tls_context_of(SSL_CTX *ctx);
 struct pev_ssl *pev_ssl_of_ssl(const SSL *ssl);
 void pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s);
 
+/* ---- ask.c ---- */
+
+int pev_ask_begin(struct pev_ssl *s);
+void pev_ask_end(struct pev_ssl *s);
+
+/* Python (answers.py) */
+extern int pev_ask_name(uint64_t connection, const char *name);
+extern int pev_ask_verify(uint64_t connection, const struct pev_verify_step *step);
+extern int pev_ask_ocsp(uint64_t connection, const unsigned char *response, int length);
+extern int pev_ask_psk_client(uint64_t connection, const char *hint, char *identity, int most_identity, unsigned char *key,
+    int most_key);
+extern int pev_ask_psk_server(uint64_t connection, const char *identity, unsigned char *key, int most_key);
+
+/* ---- hello.c ---- */
+
+void pev_hello_install(SSL_CTX *ctx);
+
+/* ---- verify.c ---- */
+
+int pev_on_verify(int ok, X509_STORE_CTX *store);
+void pev_verify_switch(SSL *ssl, struct pev_tls_context *context);
+int pev_der_of(X509 *certificate, unsigned char **der);
+
+/* ---- psk.c ---- */
+
+void pev_psk_switch(SSL *ssl, struct pev_tls_context *context);
+
 /* ---- handshake.c ---- */
 
 void pev_ssl_begin(struct pev_bev *h);

@@ -31,9 +31,10 @@ from .flags import (
     What,
 )
 from .listener import Listener
-from .tls import Cipher, TLSBufferEvent, TLSContext
+from .tls import OCSP, Cipher, TLSBufferEvent, TLSContext, VerifyStep
 
 __all__ = [
+    "OCSP",
     "BaseFlag",
     "Buffer",
     "BufferCallback",
@@ -73,6 +74,7 @@ __all__ = [
     "TLSContext",
     "TLSEOFError",
     "TLSError",
+    "VerifyStep",
     "What",
     "__version__",
     "enable_debug_logging",

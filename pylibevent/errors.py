@@ -132,7 +132,7 @@ def tls_certificate_error(verify_code: int, codes: list[int], *, name: str = "")
     return error
 
 
-def handshake_timeout(seconds: float) -> HandshakeTimeout:
+def late_error(seconds: float) -> HandshakeTimeout:
     """The exception for a handshake that took too long."""
     error = HandshakeTimeout(errno.ETIMEDOUT, f"the handshake was not done within {seconds:g} seconds")
     error.library, error.reason = "SSL", "HANDSHAKE_TIMEOUT"

@@ -158,9 +158,7 @@ def test_the_time_it_took(base: ev.EventBase, server: ev.TLSContext, client: ev.
 
 
 @pytest.mark.parametrize("options", [ev.Option.CLOSE_ON_FREE, ev.Option.CLOSE_ON_FREE | ev.Option.DEFER_CALLBACKS])
-def test_connected_comes_once(
-    base: ev.EventBase, server: ev.TLSContext, client: ev.TLSContext, options: ev.Option
-) -> None:
+def test_connected_comes_once(base: ev.EventBase, server: ev.TLSContext, client: ev.TLSContext, options: ev.Option) -> None:
     ends = meet(base, server, client, options=options)
     for end in ends:
         end.bev.write(b"before the handshake is done")
@@ -191,9 +189,9 @@ def test_both_sides_say_who_refused(base: ev.EventBase, certificates: Any, clien
     run_until(base, lambda: server_end.ended and client_end.ended)
     error = client_end.error
     assert isinstance(error, ev.TLSCertificateError)
-    assert str(error).endswith(
-        "certificate verify failed: hostname mismatch, certificate is not valid for 'b.test'"
-    ) or str(error).endswith("certificate verify failed: Hostname mismatch, certificate is not valid for 'b.test'")
+    assert str(error).endswith("certificate verify failed: hostname mismatch, certificate is not valid for 'b.test'") or str(
+        error
+    ).endswith("certificate verify failed: Hostname mismatch, certificate is not valid for 'b.test'")
     assert (error.verify_code, error.library, error.reason) == (62, "SSL", "CERTIFICATE_VERIFY_FAILED")
     assert error.alert is None
     assert error.alert_sent is ssl.AlertDescription.ALERT_DESCRIPTION_BAD_CERTIFICATE

@@ -23,11 +23,12 @@ from ..errors import (
     check,
     check_pointer,
     check_seconds,
-    handshake_timeout as late_error,
+    late_error,
     tls_certificate_error,
     tls_error,
 )
 from ..flags import Option, What
+from .answers import connections, current_context
 from .context import TLSContext
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class TLSBufferEvent(BufferEvent):
     without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``.
     """
 
-    __slots__ = ("_ctx", "_limit", "_server_hostname", "_server_side", "_underlying")
+    __slots__ = ("_chosen", "_ctx", "_limit", "_server_hostname", "_server_side", "_underlying")
 
+    _chosen: TLSContext | None
     _ctx: TLSContext
     _limit: float
     _server_hostname: str | None
@@ -86,8 +88,8 @@ class TLSBufferEvent(BufferEvent):
                 None: the host.
             options: How it works.
             dns: Who resolves the host. None: a DNSBase that the base keeps.
-            handshake_timeout: Seconds, above 0, that the whole handshake may take once the stream below is open; then ERROR comes,
-                and ``error`` is a HandshakeTimeout. None: what the context says.
+            handshake_timeout: Seconds, above 0, that the whole handshake may take once the stream below is open; then ERROR
+                comes, and ``error`` is a HandshakeTimeout. None: what the context says.
 
         Raises:
             ValueError: A host name that can't be one, or none where ``ctx.check_hostname`` wants it.
@@ -183,12 +185,13 @@ class TLSBufferEvent(BufferEvent):
         handle = lib.pev_ssl_filter_new(underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number)
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
-        self._ctx, self._limit = ctx, limit
+        self._ctx, self._chosen, self._limit = ctx, None, limit
         self._underlying = underlying
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
         underlying._carry()
         self._start(underlying.base, handle, number, bits)
+        connections[number] = self
         check(lib.pev_ssl_start(handle, limit), self)
         return self
 
@@ -211,19 +214,34 @@ class TLSBufferEvent(BufferEvent):
 
     @property
     def server_hostname(self) -> str | None:
-        """The name that a client asked for."""
-        return self._server_hostname
+        """The name that the client asked for (``SSL_get_servername``). None: none, or not yet."""
+        if not self._server_side:
+            return self._server_hostname
+        out = ffi.new("char[256]")
+        n = check(lib.pev_ssl_asked_name(self._h, out, 256), self)
+        return bytes(ffi.buffer(out, n)).decode("ascii", "backslashreplace") if n else None
 
     @property
     def context(self) -> TLSContext:
-        """The context it was made with."""
-        return self._ctx
+        """The context it is under: the one it was made with, or the one that the name a client asked for led to."""
+        return current_context(self)
 
     @property
     def handshake_time(self) -> float | None:
         """Seconds that the handshake took, from when the stream below was open. None: it isn't done."""
         seconds = lib.pev_ssl_handshake_time(self._h)
         return None if seconds < 0 else float(seconds)
+
+    @property
+    def alpn_protocol(self) -> str | None:
+        """The protocol that was agreed on (``SSL_get0_alpn_selected``). None: none."""
+        out = ffi.new("char[256]")
+        n = check(lib.pev_ssl_alpn(self._h, out), self)
+        return bytes(ffi.buffer(out, n)).decode("utf-8", "backslashreplace") if n else None
+
+    def selected_alpn_protocol(self) -> str | None:
+        """The same as alpn_protocol."""
+        return self.alpn_protocol
 
     @property
     def version(self) -> str | None:
