@@ -91,6 +91,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "ciphers.cdef.h"
 #include "psk.cdef.h"
 #include "keylog.cdef.h"
+#include "decode.cdef.h"
 
 /* ---- loop.c ---- */
 

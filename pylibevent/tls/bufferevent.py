@@ -274,6 +274,13 @@ class TLSBufferEvent(BufferEvent):
             lib.pev_free(out[0])
 
     @property
+    def ocsp_response(self) -> bytes | None:
+        """The OCSP response that the server stapled, as DER (``SSL_get_tlsext_status_ocsp_resp``). None: none."""
+        out = ffi.new("const unsigned char **")
+        n = check(lib.pev_ssl_ocsp_response(self._h, out), self)
+        return bytes(ffi.buffer(out[0], n)) if n else None
+
+    @property
     def session_reused(self) -> bool:
         """Whether the handshake resumed an earlier session (``SSL_session_reused``)."""
         return bool(check(lib.pev_ssl_session_reused(self._h), self))

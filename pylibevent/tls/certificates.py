@@ -8,6 +8,7 @@ from typing import Any
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..errors import check
+from .decoding import decoded
 from .material import Material, Password, Path, certificates, directory, is_path, key, readable, secret
 
 
@@ -150,9 +151,13 @@ class Certificates(Handle):
             "x509_ca": sum(ca for _, ca, _ in all_of_them),
         }
 
-    def get_ca_certs(self) -> list[bytes]:
-        """The authorities that were loaded, as DER. What is in directories is there once it was needed."""
-        return [der for _, ca, der in self._trusted() if ca]
+    def get_ca_certs(self, binary_form: bool = False) -> list[Any]:
+        """The authorities that were loaded. What is in directories is there once it was needed.
+
+        Args:
+            binary_form: As DER; otherwise as ``TLSBufferEvent.getpeercert()`` gives certificates.
+        """
+        return [der if binary_form else decoded(der) for _, ca, der in self._trusted() if ca]
 
 
 def _shown(given: object) -> str:
