@@ -21,7 +21,8 @@ from cffi import FFI
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
-NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode"]
+NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
+NAMES += ["finish", "inspect"]
 SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.

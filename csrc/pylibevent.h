@@ -92,6 +92,9 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "psk.cdef.h"
 #include "keylog.cdef.h"
 #include "decode.cdef.h"
+#include "direct.cdef.h"
+#include "finish.cdef.h"
+#include "inspect.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -259,6 +262,7 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char half;       /* nothing more may be written */
 	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
@@ -290,6 +294,10 @@ struct pev_layer {
 	int (*on_drained)(struct pev_bev *h);
 	/* The one below is open. */
 	void (*begin)(struct pev_bev *h);
+	/* Something was written. */
+	void (*on_write)(struct pev_bev *h);
+	/* Reading is allowed again (now), or something was read. */
+	void (*wake)(struct pev_bev *h, int now);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -314,6 +322,7 @@ void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *
     const struct pev_layer *layer);
 int pev_bev_c_options(int options);
 void pev_bev_free(struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
 int pev_bev_is_socket(const struct pev_bev *h);

@@ -22,8 +22,8 @@ static const struct pev_layer ssl_layer;
 
 /* ------------------------------------------------------------------ events */
 
-static void
-take_errors(struct pev_ssl *s)
+void
+pev_ssl_take_errors(struct pev_ssl *s)
 {
 	unsigned long newest_first[PEV_TLS_ERRORS], code;
 	int n = 0;
@@ -44,22 +44,30 @@ is_end_below(const struct pev_ssl *s, short what)
 	    !(s->b.under->ended & BEV_EVENT_ERROR);
 }
 
+/* The handshake is done: whether for the first time. */
+int
+pev_ssl_connected(struct pev_ssl *s)
+{
+	struct pev_bev *h = &s->b;
+	if (h->open)
+		return 0;
+	h->open = 1;
+	pev_ssl_done(s);
+	pev_bev_opened(h);
+	if (!(bufferevent_get_enabled(h->bev) & EV_READ))
+		bufferevent_disable(h->bev, EV_READ);
+	pev_ssl_step_finish(h);
+	return 1;
+}
+
 static short
 on_ssl_event(struct pev_bev *h, short what, int error)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
-	take_errors(s);
-	if (what & BEV_EVENT_CONNECTED) {
-		if (h->open)
-			return 0;
-		h->open = 1;
-		pev_ssl_done(s);
-		pev_bev_opened(h);
-		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
-			bufferevent_disable(h->bev, EV_READ);
-		return what;
-	}
+	pev_ssl_take_errors(s);
+	if (what & BEV_EVENT_CONNECTED)
+		return pev_ssl_connected(s) ? what : 0;
 	if (is_end_below(s, what)) {
 		if (h->ended)
 			return 0;
@@ -71,7 +79,7 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		s->failed = 1;
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
-	return what;
+	return pev_ssl_on_eof(s, what);
 }
 
 /* A fatal alert may still be on its way out below, so only the reading ends. */
@@ -84,8 +92,8 @@ stop_reading_below(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ making */
 
-static struct pev_ssl *
-make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host)
+struct pev_ssl *
+pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host)
 {
 	struct pev_ssl *s = pev_new(sizeof *s);
 	if (s == NULL)
@@ -105,8 +113,8 @@ make_ssl(struct pev_tls_context *context, const char *host, int is_address, int 
 	return s;
 }
 
-static void
-unmake_ssl(struct pev_ssl *s)
+void
+pev_ssl_unmake(struct pev_ssl *s)
 {
 	SSL_free(s->ssl);
 	pev_tls_context_free(s->context);
@@ -124,13 +132,13 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		errno = -code;
 		return NULL;
 	}
-	s = make_ssl(context, host, is_address, check_host);
+	s = pev_ssl_make(context, host, is_address, check_host);
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
 	if (bev == NULL) {
-		unmake_ssl(s);
+		pev_ssl_unmake(s);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -200,14 +208,12 @@ on_ssl_drained(struct pev_bev *h)
 	if (below == NULL || h->under->connecting || s->broken)
 		return 1;
 	if (h->open && !s->failed && !s->closing) {
-		ERR_clear_error();
-		if (SSL_shutdown(s->ssl) < 0 && SSL_want_write(s->ssl)) {
-			ERR_clear_error();
+		if (!pev_ssl_say_goodbye(s))
 			return 0; /* no room below: the next write callback comes back here */
-		}
-		ERR_clear_error();
 		s->closing = 1;
 	}
+	if (s->closing && pev_ssl_awaits_goodbye(s))
+		return 0;
 	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
@@ -238,8 +244,8 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 		pev_bev_listen(under);
 }
 
-static void
-on_ssl_drop(struct pev_bev *h)
+void
+pev_ssl_on_drop(struct pev_bev *h)
 {
 	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
 	SSL_free(pev_ssl_of(h)->ssl);
@@ -254,7 +260,8 @@ static const struct pev_layer ssl_layer = {
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,
 	.after_free = after_ssl_free,
-	.on_drop = on_ssl_drop,
+	.on_write = pev_ssl_step_finish,
+	.on_drop = pev_ssl_on_drop,
 };
 
 /* ------------------------------------------------------------------ what Python asks */
@@ -281,7 +288,9 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
+	pev_ssl_of(h)->allow_dirty = (unsigned char)allow;
+	if (h->under != NULL)
+		bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
 	return 0;
 }
 
@@ -289,7 +298,7 @@ int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
 	int code = pev_bev_usable(h);
-	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
+	return code < 0 ? code : pev_ssl_of(h)->allow_dirty;
 }
 
 int
@@ -318,6 +327,14 @@ long
 pev_ssl_verify_result(struct pev_bev *h)
 {
 	return SSL_get_verify_result(pev_ssl_of(h)->ssl);
+}
+
+/* Whether the peer had to be verified, and was. */
+int
+pev_ssl_is_verified(struct pev_bev *h)
+{
+	const SSL *ssl = pev_ssl_of(h)->ssl;
+	return h->open && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) && SSL_get_verify_result(ssl) == X509_V_OK;
 }
 
 const char *

@@ -12,6 +12,7 @@ int pev_ssl_is_open(struct pev_bev *h);
 int pev_ssl_truncated(struct pev_bev *h);
 int pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max);
 long pev_ssl_verify_result(struct pev_bev *h);
+int pev_ssl_is_verified(struct pev_bev *h);
 const char *pev_ssl_version(struct pev_bev *h);
 int pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits);
 int pev_ssl_session_reused(struct pev_bev *h);

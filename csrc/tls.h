@@ -101,7 +101,22 @@ void pev_ssl_on_info(const SSL *ssl, int where, int value);
 
 /* ---- ssl.c ---- */
 
+struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host);
+void pev_ssl_unmake(struct pev_ssl *s);
+void pev_ssl_take_errors(struct pev_ssl *s);
+int pev_ssl_connected(struct pev_ssl *s);
+void pev_ssl_on_drop(struct pev_bev *h);
+
 int pev_ssl_look(struct pev_bev *h);
 void pev_ssl_looked(struct pev_bev *h);
+
+/* ---- finish.c ---- */
+
+enum { PEV_FINISH_NOT, PEV_FINISH_HALF, PEV_FINISH_UNWRAP };
+
+int pev_ssl_say_goodbye(struct pev_ssl *s);
+int pev_ssl_awaits_goodbye(struct pev_ssl *s);
+void pev_ssl_step_finish(struct pev_bev *h);
+short pev_ssl_on_eof(struct pev_ssl *s, short what);
 
 #endif
