@@ -62,6 +62,8 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_ECLOSED;
 	if (needs && exported(h))
 		return -PEV_EPEEKED;
+	if ((needs & (PEV_ADD | PEV_PREPEND)) && h->is_output && h->owner != NULL && h->owner->half)
+		return -EPIPE;
 	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
 }
 

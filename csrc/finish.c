@@ -69,7 +69,6 @@ finish(struct pev_bev *h, int how)
 	if (s->finishing < how)
 		s->finishing = (unsigned char)how;
 	h->half = 1;
-	evbuffer_freeze(bufferevent_get_output(h->bev), 0);
 	pev_ssl_step_finish(h);
 	return 0;
 }

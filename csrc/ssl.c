@@ -184,7 +184,7 @@ static void
 on_last_write(struct bufferevent *bev, void *arg)
 {
 	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		pev_bev_free(arg);
+		pev_bev_step(arg);
 }
 
 static void
@@ -214,8 +214,15 @@ on_ssl_drained(struct pev_bev *h)
 	}
 	if (s->closing && pev_ssl_awaits_goodbye(s))
 		return 0;
-	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
+	if (h->under->ended & BEV_EVENT_ERROR)
 		return 1;
+	if (!pev_bev_has_output(h->under)) {
+		const struct pev_layer *layer = h->under->layer;
+		/* The one below closes in the same way, and takes this one along when it is done. */
+		if (layer == NULL || layer->on_drained == NULL || !(h->options & BEV_OPT_CLOSE_ON_FREE))
+			return 1;
+		return layer->on_drained(h->under);
+	}
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
 	return 0;

@@ -412,6 +412,8 @@ class TLSBufferEvent(Peer):
             plain = SocketBufferEvent(self._base, fd, Option(self._options))
         super().close(timeout=0)
         callback(plain)
+        if not plain.closed and lib.pev_bev_usable_alone(plain._h) == 0 and plain.input:
+            plain.trigger(EventFlag.READ)  # it came before anybody listened
 
     def _let_go(self) -> None:
         below, connector = self._underlying, self._connector
