@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import ssl
@@ -359,10 +360,8 @@ class Bytes:
         run_until(base, lambda: self.end.connected)
 
     def _shaken(self) -> bool:
-        try:
+        with contextlib.suppress(BlockingIOError):
             self.incoming.write(self.sock.recv(65536))
-        except BlockingIOError:
-            pass
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:

@@ -172,7 +172,7 @@ class Peer(BufferEvent):
 
         Args:
             label: What it is for, such as ``"EXPERIMENTAL my protocol"``.
-            length: How many bytes, from 1 to 65536.
+            length: How many bytes, from 1 to 65536; TLS 1.3 gives at most 255 times what its hash has, 8160 with SHA-256.
             context: What it shall depend on too. None: nothing, which isn't the same as nothing in it under TLS 1.2.
 
         Raises:
@@ -236,6 +236,8 @@ class Peer(BufferEvent):
         """Shake hands once more (``bufferevent_ssl_renegotiate``). TLS 1.2 only, and only where ``ssl.OP_NO_RENEGOTIATION`` was
         taken out of the context's options; servers of OpenSSL 3 take it from clients only with
         ``SSL_OP_ALLOW_CLIENT_RENEGOTIATION`` too. No second CONNECTED comes; ``renegotiations`` counts.
+
+        Neither side should write much while it lasts: libevent 2.1 may wait for ever where both have data under way.
 
         Raises:
             OSError: ENOTCONN: the handshake isn't done.
