@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class Files:
         self.leaf = self.root.issue("server.test", "localhost", "127.0.0.1")
         self.own = self.root.issue("client", uses=[CLIENT])
         self.ca = self._put(folder / "ca.pem", self.root.pem)
-        self.cert, self.key = self._put(folder / "cert.pem", self.leaf.chain_pem), self._put(folder / "key.pem", self.leaf.key_pem)
+        self.cert = self._put(folder / "cert.pem", self.leaf.chain_pem)
+        self.key = self._put(folder / "key.pem", self.leaf.key_pem)
         self.own_cert = self._put(folder / "own.pem", self.own.pem)
         self.own_key = self._put(folder / "own-key.pem", self.own.key_pem)
 
@@ -98,10 +99,8 @@ class Child:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         for stream in (self.process.stdin, self.process.stdout):
-            try:
+            with suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
