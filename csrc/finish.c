@@ -60,6 +60,7 @@ pev_ssl_on_eof(struct pev_ssl *s, short what)
 static int
 finish(struct pev_bev *h, int how)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
@@ -94,6 +95,7 @@ pev_ssl_unwrap(struct pev_bev *h)
 int
 pev_ssl_uncover(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_bev *under = h->under;
 	int code = pev_bev_usable(h);
 	if (code < 0)

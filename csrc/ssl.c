@@ -126,6 +126,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
     int check_host, int options, uint64_t id)
 {
 	struct pev_ssl *s;
+	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
@@ -166,6 +167,7 @@ is_open_below(const struct pev_bev *h)
 int
 pev_ssl_start(struct pev_bev *h, double seconds)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -292,6 +294,7 @@ pev_ssl_looked(struct pev_bev *h)
 int
 pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -304,6 +307,7 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : pev_ssl_of(h)->allow_dirty;
 }
@@ -347,6 +351,7 @@ pev_ssl_is_verified(struct pev_bev *h)
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
 	int code = pev_ssl_look(h);
 	if (code < 0) {
@@ -364,6 +369,7 @@ pev_ssl_version(struct pev_bev *h)
 int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
 	int code = pev_ssl_look(h);
 	if (code < 0)
@@ -381,6 +387,7 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int reused, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
@@ -393,6 +400,7 @@ pev_ssl_session_reused(struct pev_bev *h)
 int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
 	int n, code = pev_ssl_look(h);
 	if (code < 0)
