@@ -379,4 +379,3 @@ def test_sessions_of_openssl(base: ev.EventBase, files: Files, tmp_path: Path) -
         with child(base, *base_command, "-reconnect") as client:
             run_until(base, lambda: client.out.count(b"Reused") == 5 or client.over)
             assert client.out.count(b"Reused") == 5
-

@@ -91,9 +91,7 @@ def test_certificates_as_stdlib_shows_them(base: ev.EventBase, root: Issued, lea
 
 @both_forms
 @both_versions
-def test_secrets_that_both_know(
-    base: ev.EventBase, root: Issued, leaf: Issued, version: ssl.TLSVersion, direct: bool
-) -> None:
+def test_secrets_that_both_know(base: ev.EventBase, root: Issued, leaf: Issued, version: ssl.TLSVersion, direct: bool) -> None:
     ends = meet(base, *contexts(root, leaf, version), direct=direct)
     one, other = (end.bev for end in ends)
     with pytest.raises(OSError, match="not connected"):

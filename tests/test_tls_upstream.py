@@ -167,9 +167,7 @@ def test_connect(base: ev.EventBase, certificates: Any, case: str) -> None:
         listener.disable()
 
     with ev.Listener.bind(base, ("127.0.0.1", 0), accepted) as listener:
-        bev = ev.TLSBufferEvent.connect(
-            base, listener.address, client_ctx, "server.test", options=DEFER, direct=True
-        )
+        bev = ev.TLSBufferEvent.connect(base, listener.address, client_ctx, "server.test", options=DEFER, direct=True)
         freed: list[bool] = []
 
         def free_on_write(bev: ev.BufferEvent) -> None:
@@ -193,52 +191,48 @@ def test_connect(base: ev.EventBase, certificates: Any, case: str) -> None:
     ids=["bufferevent_wm", "bufferevent_wm_filter", "bufferevent_wm_defer", "bufferevent_wm_filter_defer"],
 )
 def test_watermarks(base: ev.EventBase, certificates: Any, direct: bool, defer: bool) -> None:
-    """regress_ssl.c ssl/bufferevent_wm*: upstream's sizes: the server reads at most 40 and the client at most 10 at once, of
-    a payload of 1 << 14 bytes sent again and again, with high marks of 5120 and 512, until both have what they want.
+    """regress_ssl.c ssl/bufferevent_wm, _wm_filter, _wm_defer, _wm_filter_defer: 1024 bytes go back and forth; each read callback
+    takes 512 at most and sends 1024, with a high mark of 5120, until both sides have taken 40960.
     """
     options = DEFER if defer else ev.Option.CLOSE_ON_FREE
     server_ctx, client_ctx = contexts(certificates, {})
-    payload = b"*" * (1 << 14)
+    payload = b"A" * (1 << 10)
+    high = 5 << 10
+    sides: list[Side] = []
 
     class Side:
-        def __init__(self, bev: ev.TLSBufferEvent, to_read: int, high: int, limit: int) -> None:
-            self.bev, self.to_read, self.limit = bev, to_read, limit
-            self.got = 0
+        def __init__(self, bev: ev.TLSBufferEvent) -> None:
+            self.bev, self.limit, self.to_read, self.got = bev, high << 3, len(payload) >> 1, 0
             bev.set_watermark(READ, 0, high)
-            bev.set_callbacks(read=self.transfer, event=lambda bev, what: None)
+            bev.set_callbacks(read=self.transfer, event=self.on_event)
             bev.enable()
+            sides.append(self)
 
         def transfer(self, bev: ev.BufferEvent) -> None:
+            drain = min(len(bev.input), self.to_read)
             if self.got >= self.limit:
                 bev.set_callbacks()
                 bev.disable(READ)
                 if all(side.got >= side.limit for side in sides):
                     base.loopbreak()
             else:
-                self.got += bev.input.drain(min(self.to_read, len(bev.input))) or min(self.to_read, len(payload))
-                if bev.input:
-                    bev.trigger(READ, ignore_watermarks=True)
-            if len(bev.output) < 1 << 20:
-                bev.write(payload)
+                self.got += drain
+                bev.input.drain(drain)
+            bev.write(payload)
 
-    one, other = socket.socketpair()
-    sides = [
-        Side(
-            ev.TLSBufferEvent.accept(base, one, server_ctx, options=options, direct=direct),
-            to_read=1024,
-            high=5120,
-            limit=1 << 17,
-        ),
-        Side(
-            ev.TLSBufferEvent.wrap(
-                ev.SocketBufferEvent(base, other), client_ctx, False, "server.test", options=options, direct=direct
-            ),
-            to_read=300,
-            high=512,
-            limit=1 << 16,
-        ),
-    ]
-    sides[1].bev.write(payload)
-    run_until(base, lambda: all(side.got >= side.limit for side in sides))
+        def on_event(self, bev: ev.BufferEvent, what: ev.What) -> None:
+            if not what & ev.What.CONNECTED:
+                self.got = 0
+
+    def accepted(listener: ev.Listener, sock: socket.socket, address: Any) -> None:
+        Side(ev.TLSBufferEvent.accept(base, sock, server_ctx, options=options, direct=direct)).bev.write(payload)
+
+    with ev.Listener.bind(base, ("127.0.0.1", 0), accepted) as listener:
+        client = Side(
+            ev.TLSBufferEvent.connect(base, listener.address, client_ctx, "server.test", options=options, direct=direct)
+        )
+        client.bev.write(payload)
+        base.dispatch()
+        assert [side.got for side in sides] == [side.limit for side in sides] == [40960, 40960]
     for side in sides:
         side.bev.abort()
