@@ -191,8 +191,8 @@ def test_connect(base: ev.EventBase, certificates: Any, case: str) -> None:
     ids=["bufferevent_wm", "bufferevent_wm_filter", "bufferevent_wm_defer", "bufferevent_wm_filter_defer"],
 )
 def test_watermarks(base: ev.EventBase, certificates: Any, direct: bool, defer: bool) -> None:
-    """regress_ssl.c ssl/bufferevent_wm, _wm_filter, _wm_defer, _wm_filter_defer: 1024 bytes go back and forth; each read callback
-    takes 512 at most and sends 1024, with a high mark of 5120, until both sides have taken 40960.
+    """regress_ssl.c ssl/bufferevent_wm, _wm_filter, _wm_defer, _wm_filter_defer: 1024 bytes go back and forth; each read
+    callback takes 512 at most and sends 1024, with a high mark of 5120, until both sides have taken 40960.
     """
     options = DEFER if defer else ev.Option.CLOSE_ON_FREE
     server_ctx, client_ctx = contexts(certificates, {})
