@@ -235,8 +235,9 @@ before_ssl_free(struct pev_bev *h)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_stop_timer(s);
-	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). */
-	if (!s->failed)
+	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself
+	 * can break one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
+	if (s->n_errors == 0)
 		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	if (h->under->bev != NULL)
 		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
