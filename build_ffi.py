@@ -20,8 +20,10 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
-NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
+NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
 NAMES += ["pair", "filter", "ratelimit"]
+NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
+NAMES += ["finish", "inspect"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
 SOURCES += ["group", "meter", "clock"]
 

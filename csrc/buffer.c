@@ -79,7 +79,7 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_EPEEKED;
 	if (frozen_for(h, needs))
 		return -PEV_EFROZEN;
-	return (needs & PEV_ADD) && h->owner != NULL && h->owner->cut ? -EPIPE : 0;
+	return (needs & (PEV_ADD | PEV_PREPEND)) && h->is_output && h->owner != NULL && h->owner->cut ? -EPIPE : 0;
 }
 
 int

@@ -16,12 +16,36 @@
 
 #define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
 
+/* OpenSSL is at work in it, or in what it stands on, and waits for Python: nothing may call OpenSSL there. */
+int
+pev_bev_asks(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->busy)
+			return 1;
+	return 0;
+}
+
 int
 pev_bev_usable(const struct pev_bev *h)
 {
 	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
+	if (pev_bev_asks(h))
+		return -PEV_EINPASS;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+}
+
+/* For what frees it at once. */
+int
+pev_bev_freeable(const struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (!pev_is_alone(h->source.loop))
+		return -PEV_ETHREAD;
+	return pev_is_calling(h->source.loop) ? -PEV_EINPASS : 0;
 }
 
 /* For what would come between a bufferevent and the one that stands on it. */
@@ -69,6 +93,12 @@ pev_bev_is_socket(const struct pev_bev *h)
 	return h->layer == NULL;
 }
 
+static int
+has_descriptor(const struct pev_bev *h)
+{
+	return pev_bev_is_socket(h) || h->layer->has_descriptor;
+}
+
 static void
 note(struct pev_bev *h, unsigned what)
 {
@@ -94,7 +124,7 @@ let_settle(struct pev_bev *h)
 		if (h->layer != NULL && h->layer->on_change != NULL)
 			h->layer->on_change(h);
 		/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
-		if (pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+		if (has_descriptor(h) && event_get_fd(&h->bev->ev_read) < 0) {
 			event_del(&h->bev->ev_read);
 			event_del(&h->bev->ev_write);
 		}
@@ -169,6 +199,8 @@ on_read(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	pev_bev_hold(h);
+	if (h->layer != NULL && h->layer->on_read != NULL)
+		h->layer->on_read(h);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
 	if (!h->source.noted && h->source.loop)
@@ -181,6 +213,8 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->layer != NULL && h->layer->on_write != NULL)
+		h->layer->on_write(h);
 	if (h->limits != NULL && !pev_limits_sent(h))
 		return;
 	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
@@ -280,6 +314,14 @@ int
 pev_bev_share_lock(struct bufferevent *bev, int options)
 {
 	return options & BEV_OPT_THREADSAFE ? bufferevent_enable_locking_(bev, NULL) : 0;
+}
+
+/* The stream is open: whoever stands on it may begin. */
+void
+pev_bev_opened(struct pev_bev *h)
+{
+	if (h->over != NULL && h->over->layer->begin != NULL)
+		h->over->layer->begin(h->over);
 }
 
 /* The trampolines are called, from now on or again. */
@@ -537,8 +579,8 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	if (h->options & BEV_OPT_THREADSAFE)
-		options |= BEV_TRIG_DEFER_CALLBACKS;
+	if (h->options & BEV_OPT_THREADSAFE || h->over != NULL)
+		options |= BEV_TRIG_DEFER_CALLBACKS; /* TLS above may be at work, and wait for Python */
 	if (h->limits != NULL)
 		h->limits->sent = 1;
 	bufferevent_trigger(h->bev, (short)iotype, options);
@@ -554,7 +596,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 		return code;
 	errno = 0;
 	bufferevent_trigger_event(h->bev, (short)what,
-	    h->options & BEV_OPT_THREADSAFE ? BEV_TRIG_DEFER_CALLBACKS : 0);
+	    h->options & BEV_OPT_THREADSAFE || h->over != NULL ? BEV_TRIG_DEFER_CALLBACKS : 0);
 	return 0;
 }
 

@@ -89,6 +89,18 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "pair.cdef.h"
 #include "filter.cdef.h"
 #include "ratelimit.cdef.h"
+#include "handshake.cdef.h"
+#include "ask.cdef.h"
+#include "credentials.cdef.h"
+#include "hello.cdef.h"
+#include "verify.cdef.h"
+#include "ciphers.cdef.h"
+#include "psk.cdef.h"
+#include "keylog.cdef.h"
+#include "decode.cdef.h"
+#include "direct.cdef.h"
+#include "finish.cdef.h"
+#include "inspect.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -104,7 +116,6 @@ struct pev_loop {
 	int in_pass;
 	int interrupted; /* end the pass though nothing was noted */
 	int breaking;    /* the breaker of this pass is on its way */
-	int calling;     /* Python was called and C waits: libevent may be on the stack, in a pass or not */
 	int peeks;       /* memoryviews lent out over buffers that a pass may change */
 
 	struct pev_sources noted;
@@ -159,6 +170,17 @@ struct pev_visit pev_visit_alone(struct pev_loop *loop);
 struct pev_visit pev_visit_bev(const struct pev_bev *h);
 struct pev_visit pev_visit_buffer(struct pev_buffer *h);
 void pev_visit_end(struct pev_visit *visit);
+
+/* Python is called by this thread, and C waits: libevent may be on the stack, in a pass or not. */
+struct pev_call {
+	const struct pev_loop *loop;
+	struct pev_call *outer;
+};
+
+void pev_call_begin(struct pev_call *call, const struct pev_loop *loop);
+void pev_call_end(const struct pev_call *call);
+int pev_is_calling(const struct pev_loop *loop);
+
 int pev_try_claim(struct pev_loop *loop);
 int pev_exclude(struct pev_loop *loop);
 void pev_readmit(struct pev_loop *loop, int excluded);
@@ -317,9 +339,10 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
-	unsigned char cut;        /* nobody is there any more who could get what is written */
+	unsigned char cut;        /* nothing more may be written: the end was said, or nobody is there who could get it */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -344,6 +367,12 @@ struct pev_layer {
 	short (*on_event)(struct pev_bev *h, short what, int error);
 	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
 	int (*on_drained)(struct pev_bev *h);
+	/* The one below is open. */
+	void (*begin)(struct pev_bev *h);
+	/* Something was written. */
+	void (*on_write)(struct pev_bev *h);
+	/* Something was read. */
+	void (*on_read)(struct pev_bev *h);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -364,12 +393,17 @@ struct pev_layer {
 	/* Of pairs: the other end, and what its bytes come from, which may outlive it. NULL: there is none. */
 	struct pev_bev *(*partner)(const struct pev_bev *h);
 	struct bufferevent *(*source)(const struct pev_bev *h);
+	/* Its events watch a descriptor, as a plain socket's do. */
+	int has_descriptor;
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };
 
+void pev_bev_opened(struct pev_bev *h);
+int pev_bev_asks(const struct pev_bev *h);
 int pev_bev_usable(const struct pev_bev *h);
 int pev_bev_usable_alone(const struct pev_bev *h);
+int pev_bev_freeable(const struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
@@ -377,6 +411,7 @@ int pev_bev_c_options(int options);
 int pev_bev_filter_options(int options);
 int pev_bev_share_lock(struct bufferevent *bev, int options);
 void pev_bev_free(struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);

@@ -62,7 +62,8 @@ drop_alone(struct pev_source *source, struct pev_loop *loop)
 {
 	int here = pev_runs_here(loop);
 	int claimed = !here && pev_try_claim(loop);
-	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !loop->calling && (here || (claimed && !loop->running));
+	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !pev_is_calling(loop) &&
+	    (here || (claimed && !loop->running));
 	if (may)
 		source->drop(source);
 	if (claimed)
