@@ -33,17 +33,18 @@ static void
 on_stall(evutil_socket_t fd, short what, void *arg)
 {
 	struct pev_ssl *s = arg;
-	struct pev_bev *h = &s->b;
+	struct pev_bev *h = &s->b, *top = h;
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
 	if (h->bev == NULL)
 		return;
-	bufferevent_lock(h->bev);
-	if (s->closing == 1 && h->lingering) {
-		bufferevent_unlock(h->bev);
-		pev_bev_step(h);
+	while (top->over != NULL)
+		top = top->over;
+	if (s->closing == 1 && top->lingering) {
+		pev_bev_step(top);
 		return;
 	}
+	bufferevent_lock(h->bev);
 	if (may_read(h) && SSL_has_pending(s->ssl)) {
 		event_active(&h->bev->ev_read, EV_READ, 1);
 		look_later(s);
@@ -162,6 +163,7 @@ before_direct_free(struct pev_bev *h)
 static const struct pev_layer direct_layer = {
 	.on_event = on_direct_event,
 	.on_drained = on_direct_drained,
+	.is_sending = pev_ssl_is_sending,
 	.on_write = pev_ssl_step_finish,
 	.on_read = on_direct_read,
 	.on_change = on_direct_change,
