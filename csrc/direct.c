@@ -106,6 +106,14 @@ on_failure(struct pev_ssl *s, int error)
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
+/* After the peer's close_notify SSL_get_error says so again when a write fails, and libevent takes it for the end. */
+static short
+on_failed_write(struct pev_ssl *s)
+{
+	s->failed = s->broken = 1;
+	return BEV_EVENT_WRITING | BEV_EVENT_ERROR;
+}
+
 static short
 on_direct_event(struct pev_bev *h, short what, int error)
 {
@@ -115,6 +123,8 @@ on_direct_event(struct pev_bev *h, short what, int error)
 		return pev_ssl_connected(s) ? what : 0;
 	if (what & BEV_EVENT_ERROR)
 		return on_failure(s, error);
+	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_WRITING))
+		return on_failed_write(s);
 	if ((what & BEV_EVENT_EOF) && pev_bev_has_output(h) && (bufferevent_get_enabled(h->bev) & EV_WRITE))
 		bufferevent_enable(h->bev, EV_WRITE);
 	return pev_ssl_on_eof(s, what);
