@@ -243,6 +243,7 @@ on_ssl_drained(struct pev_bev *h)
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
+	bufferevent_enable(below, EV_WRITE); /* off where a write failed: it will again, and say so */
 	return 0;
 }
 

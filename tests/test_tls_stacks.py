@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import time
 from typing import Any
@@ -10,55 +9,20 @@ from typing import Any
 import pytest
 from support import run_until
 from tls_ends import End, settle
+from tls_stacks import BELOW, Contexts, all_below, flip, secured, stacked
 
 import pylibevent as ev
 
 READ, WRITE = ev.EventFlag.READ, ev.EventFlag.WRITE
-OK, NEED_MORE = ev.FilterResult.OK, ev.FilterResult.NEED_MORE
 EOF = ev.What.READING | ev.What.EOF
 CONNECTED = ev.What.CONNECTED
-Contexts = tuple[ev.TLSContext, ev.TLSContext]
 
-BELOW = [
-    " ".join((bottom, *layers))
-    for bottom in ("socket", "pair", "direct")
-    for depth in range(3)
-    for layers in itertools.product(("filter", "tls"), repeat=depth)
-]
-"""What TLS stands on here."""
 over_all = pytest.mark.parametrize("below", BELOW)
-_FLIP = bytes(byte ^ 0x55 for byte in range(256))
 
 
 @pytest.fixture(scope="module")
 def contexts(certificates: Any) -> Contexts:
     return ev.TLSContext.server(certificates.cert, certificates.key), ev.TLSContext.client(certificates.ca)
-
-
-def flip(source: ev.Buffer, destination: ev.Buffer, limit: int | None, mode: ev.FlushMode) -> ev.FilterResult:
-    data = source.read(limit)
-    destination.write(data.translate(_FLIP))
-    return OK if data else NEED_MORE
-
-
-def secured(ends: tuple[ev.BufferEvent, ev.BufferEvent], contexts: Contexts, **options: Any) -> Any:
-    server, client = contexts
-    return ends[0].start_tls(server, True, **options), ends[1].start_tls(client, False, "server.test", **options)
-
-
-def stacked(base: ev.EventBase, below: str, contexts: Contexts, **options: Any) -> Any:
-    """Two ends without TLS on top."""
-    bottom, *layers = below.split()
-    ends: Any
-    if bottom == "pair":
-        ends = ev.PairBufferEvent.new(base, **options)
-    else:
-        ends = tuple(ev.SocketBufferEvent(base, sock, **options) for sock in socket.socketpair())
-    if bottom == "direct":
-        ends = secured(ends, contexts, direct=True)
-    for layer in layers:
-        ends = tuple(ev.FilterBufferEvent(end, flip, flip) for end in ends) if layer == "filter" else secured(ends, contexts)
-    return ends
 
 
 def met(base: ev.EventBase, below: str, contexts: Contexts, **options: Any) -> tuple[End, End]:
@@ -67,14 +31,6 @@ def met(base: ev.EventBase, below: str, contexts: Contexts, **options: Any) -> t
     run_until(base, lambda: server.events and client.events)
     assert server.events == client.events == [CONNECTED], (server.error, client.error)
     return server, client
-
-
-def all_below(bev: ev.BufferEvent | None) -> list[ev.BufferEvent]:
-    found = []
-    while bev is not None:
-        found.append(bev)
-        bev = bev.underlying
-    return found
 
 
 def close_all(base: ev.EventBase, *ends: End) -> None:
@@ -301,7 +257,7 @@ def test_a_filter_that_breaks_later(base: ev.EventBase, contexts: Contexts, belo
         if broken:
             raise KeyError("why")
         source.remove_buffer(destination, limit)
-        return OK
+        return ev.FilterResult.OK
 
     one, other = stacked(base, below.rpartition(" ")[0] if below.endswith("filter") else below, contexts)
     ends = tuple(map(End, secured((ev.FilterBufferEvent(one, breaks, None), other), contexts)))
