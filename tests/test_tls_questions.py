@@ -267,9 +267,8 @@ def test_in_another_thread(contexts: Contexts, certificates: Any) -> None:
         thread.start()
         thread.join(20)
         assert not thread.is_alive()
-        if threads:
-            assert threads == [thread]
-        run_until(base, lambda: threads and bev.closed)
+        assert threads == [thread]
+        run_until(base, lambda: bev.closed)
         assert outcomes == [RuntimeError] * 5
         base.dispatch()
         assert below.closed
