@@ -16,29 +16,55 @@
 
 #define ENDS (BEV_EVENT_EOF | BEV_EVENT_ERROR)
 
+/* OpenSSL is at work in it, or in what it stands on, and waits for Python: nothing may call OpenSSL there. */
+int
+pev_bev_asks(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->busy)
+			return 1;
+	return 0;
+}
+
+static int
+is_usable(const struct pev_bev *h)
+{
+	if (h->bev == NULL || h->lingering || h->leaving)
+		return -PEV_ECLOSED;
+	if (pev_bev_asks(h))
+		return -PEV_EINPASS;
+	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+}
+
 /* For what doesn't look at the input. */
 static int
 may_write(const struct pev_bev *h)
 {
-	if (h->bev == NULL || h->lingering || h->leaving)
-		return -PEV_ECLOSED;
-	if (h->over != NULL)
+	int code = is_usable(h);
+	if (code == 0 && h->over != NULL)
 		return -PEV_ECARRIES;
-	if (h->relay != NULL)
-		return -PEV_ERELAYED;
-	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	return code == 0 && h->relay != NULL ? -PEV_ERELAYED : code;
 }
 
 int
 pev_bev_usable(struct pev_bev *h)
 {
-	int code;
-	if (h->bev == NULL || h->lingering || h->leaving)
-		return -PEV_ECLOSED;
-	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	int code = is_usable(h);
 	if (code == 0 && h->fresh_length)
 		pev_fast_settle(h);
 	return code;
+}
+
+/* For what frees it at once. */
+int
+pev_bev_freeable(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code < 0)
+		return code;
+	if (!pev_is_alone(h->source.loop))
+		return -PEV_ETHREAD;
+	return pev_is_calling(h->source.loop) ? -PEV_EINPASS : 0;
 }
 
 /* For what would come between a bufferevent and the one that stands on it. */
@@ -88,6 +114,12 @@ pev_bev_is_socket(const struct pev_bev *h)
 	return h->layer == NULL;
 }
 
+static int
+has_descriptor(const struct pev_bev *h)
+{
+	return pev_bev_is_socket(h) || h->layer->has_descriptor;
+}
+
 static void
 note(struct pev_bev *h, unsigned what)
 {
@@ -113,7 +145,7 @@ pev_bev_changed(struct pev_bev *h)
 		if (h->layer != NULL && h->layer->on_change != NULL)
 			h->layer->on_change(h);
 		/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
-		if (pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+		if (has_descriptor(h) && event_get_fd(&h->bev->ev_read) < 0) {
 			event_del(&h->bev->ev_read);
 			event_del(&h->bev->ev_write);
 		}
@@ -189,11 +221,14 @@ static void
 on_read(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
+	if (h->relay == NULL)
+		pev_bev_hold(h);
+	if (h->layer != NULL && h->layer->on_read != NULL)
+		h->layer->on_read(h);
 	if (h->relay != NULL) {
 		pev_relay_read(h);
 		return;
 	}
-	pev_bev_hold(h);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
 	if (!h->source.noted && h->source.loop)
@@ -206,6 +241,8 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->layer != NULL && h->layer->on_write != NULL)
+		h->layer->on_write(h);
 	if (h->relay != NULL) {
 		pev_relay_written(h);
 		return;
@@ -311,6 +348,14 @@ int
 pev_bev_share_lock(struct bufferevent *bev, int options)
 {
 	return options & BEV_OPT_THREADSAFE ? bufferevent_enable_locking_(bev, NULL) : 0;
+}
+
+/* The stream is open: whoever stands on it may begin. */
+void
+pev_bev_opened(struct pev_bev *h)
+{
+	if (h->over != NULL && h->over->layer->begin != NULL)
+		h->over->layer->begin(h->over);
 }
 
 /* The trampolines are called, from now on or again. */
@@ -594,8 +639,8 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	if (h->options & BEV_OPT_THREADSAFE)
-		options |= BEV_TRIG_DEFER_CALLBACKS;
+	if (h->options & BEV_OPT_THREADSAFE || h->over != NULL)
+		options |= BEV_TRIG_DEFER_CALLBACKS; /* TLS above may be at work, and wait for Python */
 	if (h->limits != NULL)
 		h->limits->sent = 1;
 	bufferevent_trigger(h->bev, (short)iotype, options);
@@ -611,7 +656,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 		return code;
 	errno = 0;
 	bufferevent_trigger_event(h->bev, (short)what,
-	    h->options & BEV_OPT_THREADSAFE ? BEV_TRIG_DEFER_CALLBACKS : 0);
+	    h->options & BEV_OPT_THREADSAFE || h->over != NULL ? BEV_TRIG_DEFER_CALLBACKS : 0);
 	return 0;
 }
 

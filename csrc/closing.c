@@ -124,7 +124,7 @@ free_now(struct pev_bev *h)
 static int
 is_under_locks(const struct pev_loop *loop)
 {
-	return (loop->in_pass || loop->calling) && loop->excluder != pthread_self();
+	return (loop->in_pass || pev_is_calling(loop)) && loop->excluder != pthread_self();
 }
 
 /* For good. Idempotent; allowed in every callback of libevent's. */
@@ -156,6 +156,7 @@ pev_bev_shut(struct pev_source *source)
 		top = top->over;
 	give_time(top, 0);
 	pev_bev_free(h);
+	leave_no_more(h);
 	pev_source_forget(source);
 }
 
@@ -207,8 +208,9 @@ is_busy(const struct pev_bev *h)
 	return 0;
 }
 
-static void
-step_linger(struct pev_bev *h)
+/* Closing: what is left of it, if anything. */
+void
+pev_bev_step(struct pev_bev *h)
 {
 	if (h->bev == NULL || is_busy(h) || is_sending(h))
 		return;
@@ -263,7 +265,7 @@ static void
 on_linger_write(struct bufferevent *bev, void *arg)
 {
 	PEV_UNUSED(bev);
-	step_linger(arg);
+	pev_bev_step(arg);
 }
 
 static void
@@ -273,7 +275,7 @@ on_linger_event(struct bufferevent *bev, short what, void *arg)
 	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
 		h->open = 1;
 		bufferevent_disable(bev, EV_READ);
-		step_linger(h);
+		pev_bev_step(h);
 	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
 		give_time(h, 0);
 		pev_bev_free(h);
@@ -335,7 +337,7 @@ close_now(struct pev_bev *h, double seconds)
 		if (code < 0)
 			return code;
 		if (h->bev != NULL) /* enabling may have written all, or failed */
-			step_linger(h);
+			pev_bev_step(h);
 		return h->bev != NULL;
 	}
 	h->lingering = 0;
@@ -349,8 +351,8 @@ close_elsewhere(struct pev_bev *h, double seconds)
 {
 	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = pev_loop_usable(h->source.loop, 1);
-	if (code == -PEV_ECLOSED)
-		return 0;
+	if (code == -PEV_ECLOSED || h->bev == NULL)
+		return 0; /* the loop's thread was quicker */
 	if (code < 0)
 		return code;
 	h->time_left = seconds;
@@ -377,7 +379,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 		return -PEV_EPEEKED;
 	if ((h->lingering || h->leaving) && seconds > 0)
 		return 1;
-	if ((h->options & BEV_OPT_THREADSAFE) && (is_under_locks(h->source.loop) || !pev_is_alone(h->source.loop)))
+	if (pev_bev_asks(h) ||
+	    ((h->options & BEV_OPT_THREADSAFE) && (is_under_locks(h->source.loop) || !pev_is_alone(h->source.loop))))
 		return close_elsewhere(h, seconds);
 	return close_now(h, seconds);
 }

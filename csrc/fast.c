@@ -390,7 +390,7 @@ pev_fast_flush(struct pev_bev *h)
 	bev = h->bev;
 	if (bev == NULL || !h->fast || (h->options & BEV_OPT_DEFER_CALLBACKS) || queued(&bev->ev_write) != EVLIST_ACTIVE)
 		return;
-	if (h->source.loop->calling) /* a filter: libevent may be at work with these very buffers */
+	if (pev_is_calling(h->source.loop)) /* a filter: libevent may be at work with these very buffers */
 		return;
 	h->sent_before = h->source.loop->statistics.passes + 1;
 	event_del(&bev->ev_write);

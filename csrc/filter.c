@@ -157,11 +157,12 @@ ask(struct pev_filter *f, int is_output, struct evbuffer *source, struct evbuffe
 {
 	struct pev_loop *loop = f->b.source.loop;
 	struct pev_lending lending = { .from = { source, destination } };
+	struct pev_call call;
 	int result;
 	f->ways[is_output].lending = &lending;
-	loop->calling++;
+	pev_call_begin(&call, loop);
 	result = pev_call_filter(f->b.source.id, is_output, &lending, limit, mode);
-	loop->calling--;
+	pev_call_end(&call);
 	f->ways[is_output].lending = NULL;
 	if (pev_lent_is_kept(&lending))
 		result = BEV_ERROR;
@@ -676,6 +677,7 @@ after_filter_free(struct pev_bev *h, struct pev_bev *under)
 }
 
 static const struct pev_layer filter_layer = {
+	.begin = pev_bev_opened,
 	.on_event = on_filter_event,
 	.on_drained = on_filter_drained,
 	.before_free = before_filter_free,

@@ -307,7 +307,7 @@ close_loop(struct pev_loop *loop)
 
 	if (base == NULL)
 		return 0;
-	if (loop->in_pass || loop->calling)
+	if (loop->in_pass || pev_is_calling(loop))
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -352,7 +352,7 @@ pev_loop_close(struct pev_loop *loop)
 		return 0;
 	if (!pev_is_alone(loop))
 		return -PEV_ETHREAD;
-	if (loop->in_pass || loop->calling) /* and whoever is inside may wait for what this thread holds */
+	if (loop->in_pass || pev_is_calling(loop)) /* and whoever is inside may wait for what this thread holds */
 		return -PEV_EINPASS;
 	excluded = pev_exclude(loop);
 	code = close_loop(loop);
@@ -399,7 +399,7 @@ pev_loop_may_enter(struct pev_loop *loop)
 		return code;
 	if (loop->running)
 		return pthread_equal(loop->thread, pthread_self()) ? -PEV_ERUNNING : -PEV_ETHREAD;
-	return loop->in_pass || loop->calling ? -PEV_EINPASS : 0;
+	return loop->in_pass || pev_is_calling(loop) ? -PEV_EINPASS : 0;
 }
 
 int
@@ -481,7 +481,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
-	if (loop->in_pass || loop->calling)
+	if (loop->in_pass || pev_is_calling(loop))
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -581,7 +581,7 @@ pev_loop_reinit(struct pev_loop *loop)
 		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */
 		return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
 	}
-	if (loop->in_pass || loop->calling)
+	if (loop->in_pass || pev_is_calling(loop))
 		return -PEV_EINPASS;
 	if (!descriptors_left(BASE_DESCRIPTORS))
 		return -PEV_EFDS;

@@ -91,6 +91,18 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "filter.cdef.h"
 #include "ratelimit.cdef.h"
 #include "relay.cdef.h"
+#include "handshake.cdef.h"
+#include "ask.cdef.h"
+#include "credentials.cdef.h"
+#include "hello.cdef.h"
+#include "verify.cdef.h"
+#include "ciphers.cdef.h"
+#include "psk.cdef.h"
+#include "keylog.cdef.h"
+#include "decode.cdef.h"
+#include "direct.cdef.h"
+#include "finish.cdef.h"
+#include "inspect.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -105,7 +117,6 @@ struct pev_loop {
 	pthread_t thread; /* the one that is, or was last, or made the base */
 	int in_pass;
 	int interrupted; /* end the pass though nothing was noted */
-	int calling;     /* Python was called and C waits: libevent may be on the stack, in a pass or not */
 	int peeks;       /* memoryviews lent out over buffers that a pass may change */
 	int relaying;    /* a relay is writing */
 
@@ -171,6 +182,17 @@ struct pev_visit pev_visit_alone(struct pev_loop *loop);
 struct pev_visit pev_visit_bev(const struct pev_bev *h);
 struct pev_visit pev_visit_buffer(struct pev_buffer *h);
 void pev_visit_end(struct pev_visit *visit);
+
+/* Python is called by this thread, and C waits: libevent may be on the stack, in a pass or not. */
+struct pev_call {
+	const struct pev_loop *loop;
+	struct pev_call *outer;
+};
+
+void pev_call_begin(struct pev_call *call, const struct pev_loop *loop);
+void pev_call_end(const struct pev_call *call);
+int pev_is_calling(const struct pev_loop *loop);
+
 int pev_try_claim(struct pev_loop *loop);
 int pev_exclude(struct pev_loop *loop);
 void pev_readmit(struct pev_loop *loop, int excluded);
@@ -337,9 +359,10 @@ struct pev_bev {
 	unsigned char open;       /* the handshake, where there is one, is done */
 	unsigned char fast;       /* takes part in fast.c */
 	unsigned char own_limits; /* EV_READ, EV_WRITE: Python has set the most of one read or write */
+	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
-	unsigned char cut;        /* nobody is there any more who could get what is written */
+	unsigned char cut;        /* nothing more may be written: the end was said, or nobody is there who could get it */
 	int exports;              /* memoryviews lent out over input or output */
 	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
 	uint64_t sent_before;     /* the pass before which something was sent at once */
@@ -372,6 +395,12 @@ struct pev_layer {
 	int (*on_drained)(struct pev_bev *h);
 	/* Nothing more shall be written, but read; NULL: flush. */
 	void (*end_writing)(struct pev_bev *h);
+	/* The one below is open. */
+	void (*begin)(struct pev_bev *h);
+	/* Something was written. */
+	void (*on_write)(struct pev_bev *h);
+	/* Something was read. */
+	void (*on_read)(struct pev_bev *h);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -392,12 +421,17 @@ struct pev_layer {
 	/* Of pairs: the other end, and what its bytes come from, which may outlive it. NULL: there is none. */
 	struct pev_bev *(*partner)(const struct pev_bev *h);
 	struct bufferevent *(*source)(const struct pev_bev *h);
+	/* Its events watch a descriptor, as a plain socket's do. */
+	int has_descriptor;
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };
 
+void pev_bev_opened(struct pev_bev *h);
+int pev_bev_asks(const struct pev_bev *h);
 int pev_bev_usable(struct pev_bev *h);
 int pev_bev_usable_alone(struct pev_bev *h);
+int pev_bev_freeable(struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,
     const struct pev_layer *layer);
@@ -405,6 +439,7 @@ int pev_bev_c_options(int options);
 int pev_bev_filter_options(int options);
 int pev_bev_share_lock(struct bufferevent *bev, int options);
 void pev_bev_free(struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);

@@ -146,6 +146,7 @@ pev_bev_connect_event(struct pev_bev *h, short what, int error)
 	if (what & BEV_EVENT_CONNECTED) {
 		h->connecting = PEV_NOT_CONNECTING;
 		give_callbacks_back(h);
+		pev_bev_opened(h);
 		if (h->upper_event != NULL)
 			h->upper_event(h->bev, what, h->upper_arg);
 		else
@@ -257,6 +258,8 @@ pev_bev_fail(struct pev_bev *h, int what, int error)
 		return code;
 	h->connecting = PEV_NOT_CONNECTING;
 	give_callbacks_back(h);
+	if (what == 0)
+		return 0; /* the caller says it */
 	errno = error;
 	if (h->upper_event != NULL) {
 		h->ended |= what & BEV_EVENT_ERROR;

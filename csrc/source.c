@@ -62,7 +62,8 @@ drop_alone(struct pev_source *source, struct pev_loop *loop)
 {
 	int here = pev_runs_here(loop);
 	int claimed = !here && pev_try_claim(loop);
-	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !loop->calling && (here || (claimed && !loop->running));
+	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !pev_is_calling(loop) &&
+	    (here || (claimed && !loop->running));
 	if (may)
 		source->drop(source);
 	if (claimed)
@@ -116,8 +117,8 @@ void
 pev_note(struct pev_source *source, unsigned what, int priority)
 {
 	struct pev_loop *loop = source->loop;
-	if (loop == NULL)
-		return;
+	if (loop == NULL || what == 0)
+		return; /* in the queue is who has something noted */
 	if (!source->noted) {
 		TAILQ_INSERT_TAIL(&loop->noted, source, next_noted);
 		loop->n_noted++;

@@ -18,7 +18,7 @@ static int
 may_show(const struct pev_buffer *h)
 {
 	struct pev_loop *loop = h->owner != NULL ? h->owner->source.loop : NULL;
-	return loop != NULL && loop->calling && pthread_equal(loop->thread, pthread_self()) ? -PEV_EINPASS : 0;
+	return loop != NULL && pev_is_calling(loop) ? -PEV_EINPASS : 0;
 }
 
 /* How many spans there are; up to max of them into out. The caller lends the buffer before and gives it back after. */

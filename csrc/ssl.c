@@ -9,9 +9,7 @@
  *   4. The end of the stream below without a close_notify is an error unless allowed, and comes after no other end (5.2).
  *   5. A close drains, sends close_notify, and drains again (facts of TLS 3.1).
  */
-#include "pylibevent.h"
-
-#include <openssl/err.h>
+#include "tls.h"
 
 /* How much ciphertext may wait below, and at which level more is made (facts of TLS 3, row 15). */
 #define CIPHERTEXT_HIGH (256 * 1024)
@@ -20,29 +18,12 @@
 /* libevent's first error slot holds the bare result of SSL_get_error. */
 #define LARGEST_SSL_ERROR 20
 
-struct pev_ssl {
-	struct pev_bev b;
-	SSL *ssl;
-	unsigned char truncated; /* the stream below ended without a close_notify */
-	unsigned char failed;    /* no close_notify can be sent any more */
-	unsigned char broken;    /* the one below failed: nothing can be sent any more */
-	unsigned char closing;   /* close_notify is on its way */
-	int n_errors;
-	unsigned long errors[PEV_TLS_ERRORS];
-};
-
 static const struct pev_layer ssl_layer;
-
-static struct pev_ssl *
-ssl_of(struct pev_bev *h)
-{
-	return (struct pev_ssl *)h;
-}
 
 /* ------------------------------------------------------------------ events */
 
-static void
-take_errors(struct pev_ssl *s)
+void
+pev_ssl_take_errors(struct pev_ssl *s)
 {
 	unsigned long newest_first[PEV_TLS_ERRORS], code;
 	int n = 0;
@@ -72,20 +53,32 @@ is_end_below(const struct pev_ssl *s, short what)
 	    !(s->b.under->ended & BEV_EVENT_ERROR);
 }
 
+/* The handshake is done: whether for the first time. */
+int
+pev_ssl_connected(struct pev_ssl *s)
+{
+	struct pev_bev *h = &s->b;
+	if (h->open)
+		return 0;
+	h->open = 1;
+	pev_ssl_done(s);
+	pev_bev_opened(h);
+	if (!(bufferevent_get_enabled(h->bev) & EV_READ))
+		bufferevent_disable(h->bev, EV_READ);
+	pev_ssl_step_finish(h);
+	return 1;
+}
+
 static short
 on_ssl_event(struct pev_bev *h, short what, int error)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
-	take_errors(s);
-	if (what & BEV_EVENT_CONNECTED) {
-		if (h->open)
-			return 0;
-		h->open = 1;
-		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
-			bufferevent_disable(h->bev, EV_READ);
-		return what;
-	}
+	pev_ssl_take_errors(s);
+	if (what & BEV_EVENT_CONNECTED)
+		return pev_ssl_connected(s) ? what : 0;
+	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
+		what = (short)((what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR);
 	if (is_clean_end(s, what))
 		what &= ~BEV_EVENT_ERROR;
 	if (is_end_below(s, what)) {
@@ -95,10 +88,11 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		what |= BEV_EVENT_READING;
 	}
 	if (what & BEV_EVENT_ERROR) {
+		pev_ssl_stop_timer(s);
 		s->failed = 1;
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
-	return what;
+	return pev_ssl_on_eof(s, what);
 }
 
 /* A fatal alert may still be on its way out below, so only the reading ends. */
@@ -111,8 +105,8 @@ stop_reading_below(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ making */
 
-static struct pev_ssl *
-make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host)
+struct pev_ssl *
+pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host)
 {
 	struct pev_ssl *s = pev_new(sizeof *s);
 	if (s == NULL)
@@ -124,7 +118,20 @@ make_ssl(struct pev_tls_context *context, const char *host, int is_address, int 
 		errno = PEV_ETLS;
 		return NULL;
 	}
+	s->context = pev_tls_context_hold(context);
+	s->is_server = context->is_server;
+	s->alert_in = s->alert_out = -1;
+	s->took = -1;
+	pev_ssl_set_owner(s->ssl, s);
 	return s;
+}
+
+void
+pev_ssl_unmake(struct pev_ssl *s)
+{
+	SSL_free(s->ssl);
+	pev_tls_context_free(s->context);
+	pev_delete(s);
 }
 
 struct pev_bev *
@@ -139,18 +146,17 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		errno = -code;
 		return NULL;
 	}
-	s = make_ssl(context, host, is_address, check_host);
+	s = pev_ssl_make(context, host, is_address, check_host);
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_filter_options(options));
-	if (bev != NULL && pev_bev_share_lock(bev, options) < 0) {
+	if (bev != NULL && (pev_bev_share_lock(bev, options) < 0 || !pev_ssl_stand_on(s, under))) {
 		bufferevent_free(bev);
 		bev = NULL;
 	}
 	if (bev == NULL) {
-		SSL_free(s->ssl);
-		pev_delete(s);
+		pev_ssl_unmake(s);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -158,6 +164,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	under->over = &s->b;
 	under->wants = 0;
 	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
+	pev_ssl_listen_below(s);
 	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
 	if (event_get_fd(&under->bev->ev_read) < 0) {
 		event_del(&under->bev->ev_read);
@@ -166,16 +173,30 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	return &s->b;
 }
 
-/* A client's first message, or what has already come in below: libevent waits for something to happen there. */
+/* Whether all that it stands on is open: the first message can go out. */
+static int
+is_open_below(const struct pev_bev *h)
+{
+	while ((h = h->under) != NULL)
+		if (!h->open || h->bev == NULL || h->connecting || (pev_bev_is_socket(h) && bufferevent_getfd(h->bev) < 0))
+			return 0;
+	return 1;
+}
+
+/* A client's first message, or what has already come in below: libevent waits for something to happen there.
+ * seconds: how long the handshake may take once the one below is open; 0: as long as it likes. */
 int
-pev_ssl_start(struct pev_bev *h)
+pev_ssl_start(struct pev_bev *h, double seconds)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	pev_ssl_of(h)->limit = seconds;
 	if (h->under->bev == NULL || h->under->connecting)
 		return 0;
+	if (is_open_below(h))
+		pev_ssl_begin(h);
 	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	return 0;
 }
@@ -186,7 +207,7 @@ static void
 on_last_write(struct bufferevent *bev, void *arg)
 {
 	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		pev_bev_free(arg);
+		pev_bev_step(arg);
 }
 
 static void
@@ -205,50 +226,37 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 static int
 on_ssl_drained(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	struct bufferevent *below = h->under->bev;
 	if (below == NULL || h->under->connecting || s->broken)
 		return 1;
 	if (h->open && !s->failed && !s->closing) {
-		ERR_clear_error();
-		if (SSL_shutdown(s->ssl) < 0 && SSL_want_write(s->ssl)) {
-			ERR_clear_error();
+		if (!pev_ssl_say_goodbye(s))
 			return 0; /* no room below: the next write callback comes back here */
-		}
-		ERR_clear_error();
 		s->closing = 1;
 	}
+	if (s->closing && pev_ssl_awaits_goodbye(s))
+		return 0;
 	if (!pev_bev_is_socket(h->under))
 		return pev_below_is_sent(h);
 	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
+	bufferevent_enable(below, EV_WRITE); /* off where a write failed: it will again, and say so */
 	return 0;
-}
-
-/* Half a close: the peer may go on. */
-static void
-end_ssl_writing(struct pev_bev *h)
-{
-	struct pev_ssl *s = ssl_of(h);
-	if (s->failed || s->closing || h->under->bev == NULL)
-		return;
-	ERR_clear_error();
-	SSL_shutdown(s->ssl);
-	ERR_clear_error();
-	s->closing = 1;
 }
 
 static void
 before_ssl_free(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
-	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). */
-	if (!s->failed)
+	struct pev_ssl *s = pev_ssl_of(h);
+	pev_ssl_stop_timer(s);
+	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself
+	 * can break one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
+	if (s->n_errors == 0)
 		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-	if (h->under->bev != NULL)
-		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	pev_ssl_leave_below(s);
 }
 
 static void
@@ -259,31 +267,36 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 	if (h->options & BEV_OPT_CLOSE_ON_FREE)
 		pev_bev_free(under);
 	else
-		pev_bev_listen(under);
+		pev_ssl_tell_below(pev_ssl_of(h), under);
 }
 
-static void
-on_ssl_drop(struct pev_bev *h)
+void
+pev_ssl_on_drop(struct pev_bev *h)
 {
-	SSL_free(ssl_of(h)->ssl);
+	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
+	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
+	pev_tls_context_free(pev_ssl_of(h)->context);
 }
 
 static const struct pev_layer ssl_layer = {
+	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
-	.end_writing = end_ssl_writing,
+	.is_sending = pev_ssl_is_sending,
+	.end_writing = pev_ssl_end_writing,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,
 	.after_free = after_ssl_free,
-	.on_drop = on_ssl_drop,
+	.on_write = pev_ssl_step_finish,
+	.on_drop = pev_ssl_on_drop,
 };
 
 /* ------------------------------------------------------------------ what Python asks */
 
 /* Only while the object is open, and under its lock: the SSL isn't safe to look at while it works. */
-static int
-look(struct pev_bev *h)
+int
+pev_ssl_look(struct pev_bev *h)
 {
 	int code = pev_bev_usable(h);
 	if (code == 0)
@@ -291,8 +304,8 @@ look(struct pev_bev *h)
 	return code;
 }
 
-static void
-looked(struct pev_bev *h)
+void
+pev_ssl_looked(struct pev_bev *h)
 {
 	bufferevent_unlock(h->bev);
 }
@@ -304,7 +317,9 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
+	pev_ssl_of(h)->allow_dirty = (unsigned char)allow;
+	if (h->under != NULL)
+		bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
 	return 0;
 }
 
@@ -313,26 +328,29 @@ pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
-	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
+	return code < 0 ? code : pev_ssl_of(h)->allow_dirty;
 }
 
 int
 pev_ssl_is_open(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	return h->open;
 }
 
 int
 pev_ssl_truncated(struct pev_bev *h)
 {
-	return ssl_of(h)->truncated;
+	PEV_VISIT(pev_visit_bev(h));
+	return pev_ssl_of(h)->truncated;
 }
 
 /* Oldest first. */
 int
 pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 {
-	struct pev_ssl *s = ssl_of(h);
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_ssl *s = pev_ssl_of(h);
 	int n = s->n_errors < max ? s->n_errors : max;
 	memcpy(out, s->errors, (size_t)n * sizeof *out);
 	return n;
@@ -341,7 +359,17 @@ pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 long
 pev_ssl_verify_result(struct pev_bev *h)
 {
-	return SSL_get_verify_result(ssl_of(h)->ssl);
+	PEV_VISIT(pev_visit_bev(h));
+	return SSL_get_verify_result(pev_ssl_of(h)->ssl);
+}
+
+/* Whether the peer had to be verified, and was. */
+int
+pev_ssl_is_verified(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	const SSL *ssl = pev_ssl_of(h)->ssl;
+	return h->open && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) && SSL_get_verify_result(ssl) == X509_V_OK;
 }
 
 const char *
@@ -349,15 +377,15 @@ pev_ssl_version(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
 	}
 	errno = 0;
 	if (h->open)
-		name = SSL_get_version(ssl_of(h)->ssl);
-	looked(h);
+		name = SSL_get_version(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return name;
 }
 
@@ -367,16 +395,16 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 {
 	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	cipher = h->open ? SSL_get_current_cipher(ssl_of(h)->ssl) : NULL;
+	cipher = h->open ? SSL_get_current_cipher(pev_ssl_of(h)->ssl) : NULL;
 	if (cipher != NULL) {
 		*name = SSL_CIPHER_get_name(cipher);
 		*protocol = SSL_CIPHER_get_version(cipher);
 		*bits = SSL_CIPHER_get_bits(cipher, NULL);
 	}
-	looked(h);
+	pev_ssl_looked(h);
 	return cipher != NULL;
 }
 
@@ -384,11 +412,11 @@ int
 pev_ssl_session_reused(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
-	int reused, code = look(h);
+	int reused, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	reused = SSL_session_reused(ssl_of(h)->ssl);
-	looked(h);
+	reused = SSL_session_reused(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return reused;
 }
 
@@ -398,21 +426,12 @@ pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
-	unsigned char *at;
-	int n = 0, code = look(h);
+	int n, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	certificate = SSL_get1_peer_certificate(ssl_of(h)->ssl);
-	looked(h);
-	*der = NULL;
-	if (certificate == NULL)
-		return 0;
-	n = i2d_X509(certificate, NULL);
-	if (n > 0 && (*der = at = malloc((size_t)n)) != NULL)
-		n = i2d_X509(certificate, &at);
-	else
-		n = -ENOMEM;
+	certificate = SSL_get1_peer_certificate(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	n = pev_der_of(certificate, der);
 	X509_free(certificate);
-	ERR_clear_error();
 	return n;
 }

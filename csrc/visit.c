@@ -8,6 +8,8 @@
  *      since calls are short, and is then refused.
  *   4. A buffer of its own has libevent's lock. Chains that two buffers share make libevent lock one buffer while it holds
  *      another: from the first of them on, one lock goes before all these.
+ *   5. Where C calls Python and waits, libevent and OpenSSL are on that thread's stack: neither its loop goes on meanwhile, nor
+ *      is anything freed that they may come back to.
  */
 #include "pylibevent.h"
 
@@ -154,4 +156,32 @@ pev_visit_end(struct pev_visit *visit)
 		pev_unclaim(visit->claimed);
 	if (visit->gated != NULL)
 		pthread_rwlock_unlock(&visit->gated->gate);
+}
+
+/* ------------------------------------------------------------------ rule 5 */
+
+static __thread struct pev_call *calls;
+
+void
+pev_call_begin(struct pev_call *call, const struct pev_loop *loop)
+{
+	call->loop = loop;
+	call->outer = calls;
+	calls = call;
+}
+
+void
+pev_call_end(const struct pev_call *call)
+{
+	calls = call->outer;
+}
+
+int
+pev_is_calling(const struct pev_loop *loop)
+{
+	const struct pev_call *call;
+	for (call = calls; call != NULL; call = call->outer)
+		if (call->loop == loop)
+			return 1;
+	return 0;
 }

@@ -18,12 +18,14 @@ from .bufferevent import (
 )
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
+    BufferedDataError,
     ClosedError,
     DNSError,
     Error,
     ExpansionError,
     FilterError,
     ForkedError,
+    HandshakeTimeout,
     TLSCertificateError,
     TLSEOFError,
     TLSError,
@@ -42,14 +44,16 @@ from .flags import (
     What,
 )
 from .listener import Listener
-from .tls import Cipher, TLSBufferEvent, TLSContext
+from .tls import OCSP, Cipher, TLSBufferEvent, TLSContext, VerifyStep
 
 __all__ = [
+    "OCSP",
     "BaseFlag",
     "Buffer",
     "BufferCallback",
     "BufferChange",
     "BufferEvent",
+    "BufferedDataError",
     "Cipher",
     "ClosedError",
     "CommonTimeout",
@@ -73,6 +77,7 @@ __all__ = [
     "FilterResult",
     "FlushMode",
     "ForkedError",
+    "HandshakeTimeout",
     "Listener",
     "LoopFlag",
     "LoopStatistics",
@@ -91,6 +96,7 @@ __all__ = [
     "TLSEOFError",
     "TLSError",
     "Totals",
+    "VerifyStep",
     "What",
     "__version__",
     "enable_debug_logging",

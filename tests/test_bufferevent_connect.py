@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import GIVE_UP, run_until
+from support import GIVE_UP, check_child, run_until
 
 import pylibevent as ev
 
@@ -345,3 +345,26 @@ def test_written_before_it_is_connected_and_closed(base: ev.EventBase) -> None:
             assert theirs.recv(1000) == TEST_STR
             assert theirs.recv(1) == b""
         assert base.dispatch() is True
+
+
+FAILED_AT_ONCE = """
+import pylibevent as ev
+
+with ev.EventBase() as base:
+    for _ in range(10):
+        bev = ev.SocketBufferEvent(base)
+        bev.set_callbacks(event=lambda bev, what: None)
+        try:
+            bev.connect_hostname("a" * 300, 80)
+        except ValueError:
+            bev.close()
+        del bev
+        base.loop(ev.LoopFlag.NONBLOCK)
+print("end")
+"""
+
+
+def test_dropped_after_it_could_not_even_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed at once is told by the call alone; nothing is left that the next pass would look at."""
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")  # freed memory is overwritten
+    assert check_child(FAILED_AT_ONCE) == "end\n"

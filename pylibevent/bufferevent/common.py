@@ -17,13 +17,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
 
 from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import _released, has_news, lent, settle, settle_quietly, watched
 from ..errors import (
     MAX_INT,
+    BufferedDataError,
     Error,
     as_bytes,
     check,
@@ -118,6 +119,8 @@ class BufferEvent(RateLimited):
     _base: EventBase
     _id: int
     _options: int
+    _wrap: ClassVar[Callable[..., Any] | None] = None
+    """What start_tls() calls; set by the room that has it."""
 
     def __new__(cls, *_args: Any, **_keywords: Any) -> Self:
         """Only kinds have instances."""
@@ -142,6 +145,41 @@ class BufferEvent(RateLimited):
         self._rate_limit = self._rate_limit_group = None
         self._relay: Relay | None = None
         self._own(handle)
+
+    def start_tls(
+        self,
+        ctx: Any,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        *,
+        allow_pipelined: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Go on in TLS, as STARTTLS does: ``TLSBufferEvent.wrap()`` over this.
+
+        What was written before goes out plainly, before the first message of TLS. This can't be used itself any more; the
+        TLSBufferEvent is closed in its place, or unwrapped.
+
+        Args:
+            ctx: A TLSContext of the same side.
+            server_side: Be the server.
+            server_hostname: For a client: as for ``TLSBufferEvent.connect()``.
+            allow_pipelined: Take what is in the input already for the peer's first message of TLS. A server that allows it must
+                have read all that was plain: whoever is between the peers could have put bytes there to be read as if they had
+                come in secret.
+            options: What else ``TLSBufferEvent.wrap()`` takes.
+
+        Returns:
+            The TLSBufferEvent.
+
+        Raises:
+            BufferedDataError: There are bytes in the input.
+        """
+        if self._wrap is None:
+            raise RuntimeError("there is no TLS")
+        if not allow_pipelined and self.input:
+            raise BufferedDataError(f"{len(self.input)} plain bytes came in before TLS was started")
+        return self._wrap(self, ctx, server_side, server_hostname, **options)
 
     # ------------------------------------------------------------ bytes
 
@@ -477,6 +515,8 @@ class BufferEvent(RateLimited):
         """
         bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
         low, high = check_int(low, "low", 0, sys.maxsize), check_int(high, "high", 0, sys.maxsize)
+        if bits & EventFlag.READ and 0 < high < low:
+            raise ValueError(f"low must be at most high, {high}, not {low}: reading would stop before the callback comes")
         check(lib.pev_bev_set_watermark(self._h, bits, low, high), self)
 
     def watermark(self, flag: EventFlag) -> Watermark:
