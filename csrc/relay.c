@@ -275,22 +275,23 @@ void
 pev_relay_event(struct pev_bev *h, short what, int error)
 {
 	struct pev_relay *r = h->relay;
+	int fails = what & (BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT); /* deferred events come in one, an end and a failure */
 	if (what & BEV_EVENT_CONNECTED) {
 		pass_end(r, partner(r, h));
 		return;
 	}
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_READING)) == BEV_EVENT_EOF)
+	if (!fails && (what & (BEV_EVENT_EOF | BEV_EVENT_READING)) == BEV_EVENT_EOF)
 		return; /* a pair's other end reads no more: what is written there waits, as with any peer */
 	pass_on(h);
 	if (h->relay != r)
 		return;
-	if (what & BEV_EVENT_EOF) {
+	if (fails) {
+		end(r, h, what, error);
+	} else if (what & BEV_EVENT_EOF) {
 		r->eof[side(r, h)] = 1;
 		pass_end(r, h);
 		if (h->relay == r && h->cut) /* what waited there was dropped: its partner may go on, and will hear of it */
 			pev_relay_written(h);
-	} else {
-		end(r, h, what, error);
 	}
 }
 

@@ -256,7 +256,7 @@ def test_what_was_plain_and_not_yet_sent_goes_first(base: ev.EventBase, contexts
 def test_direct_takes_nothing_over_that_it_would_lose(base: ev.EventBase, contexts: Any) -> None:
     server_ctx, _ = contexts()
     one, other = plain_pair(base)
-    one.write(b"not yet sent")
+    one.output.write(b"not yet sent")
     with pytest.raises(ev.BufferedDataError):
         one.start_tls(server_ctx, server_side=True, direct=True)
     assert not one.closed

@@ -296,9 +296,7 @@ class EventBase(Handle):
                     callback(bev)
                 elif number in armed:
                     armed[number](what, detail)
-                else:
-                    continue
-                called = True
+                called = True  # or gone meanwhile, which is news too
                 if self._turn and self._turn & _AT_ONCE:
                     return True
         except BaseException as error:  # no call before it is in _left: the next interrupt may come at once
