@@ -20,8 +20,8 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
-NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
-SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell"]
+NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl", "session", "ticket", "seal"]
+SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell", "policy", "resumption"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

@@ -83,6 +83,9 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "session.cdef.h"
+#include "ticket.cdef.h"
+#include "seal.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -304,6 +307,11 @@ void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
 
 /* ---- tls.c ---- */
+
+struct pev_tls_context {
+	SSL_CTX *ctx;
+	struct pev_sessions *sessions; /* goes with ctx */
+};
 
 SSL *pev_tls_new_ssl(struct pev_tls_context *context);
 int pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check);

@@ -9,7 +9,7 @@
  *   4. The end of the stream below without a close_notify is an error unless allowed, and comes after no other end (5.2).
  *   5. A close drains, sends close_notify, and drains again (facts of TLS 3.1).
  */
-#include "pylibevent.h"
+#include "session.h"
 
 #include <openssl/err.h>
 
@@ -23,6 +23,7 @@
 struct pev_ssl {
 	struct pev_bev b;
 	SSL *ssl;
+	struct pev_link link;
 	unsigned char truncated; /* the stream below ended without a close_notify */
 	unsigned char failed;    /* no close_notify can be sent any more */
 	unsigned char broken;    /* the one below failed: nothing can be sent any more */
@@ -63,6 +64,16 @@ is_end_below(const struct pev_ssl *s, short what)
 	    !(s->b.under->ended & BEV_EVENT_ERROR);
 }
 
+/* It resumed what may not be resumed here: nothing goes out, or comes in. */
+static short
+refuse_session(struct pev_ssl *s)
+{
+	s->errors[0] = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT);
+	s->n_errors = s->failed = s->broken = 1;
+	bufferevent_disable(s->b.bev, EV_READ | EV_WRITE);
+	return BEV_EVENT_READING | BEV_EVENT_ERROR;
+}
+
 static short
 on_ssl_event(struct pev_bev *h, short what, int error)
 {
@@ -73,6 +84,8 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		if (h->open)
 			return 0;
 		h->open = 1;
+		if (!pev_link_is_trusted(s->ssl))
+			return refuse_session(s);
 		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
 			bufferevent_disable(h->bev, EV_READ);
 		return what;
@@ -100,16 +113,27 @@ stop_reading_below(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ making */
 
+static void
+free_ssl(struct pev_ssl *s)
+{
+	pev_link_end(&s->link, s->ssl);
+	SSL_free(s->ssl);
+	pev_delete(s);
+}
+
 static struct pev_ssl *
-make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host)
+make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host, struct pev_session *session,
+    uint64_t id)
 {
 	struct pev_ssl *s = pev_new(sizeof *s);
 	if (s == NULL)
 		return NULL;
 	s->ssl = pev_tls_new_ssl(context);
-	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0)) {
-		SSL_free(s->ssl);
-		pev_delete(s);
+	s->link.bev = &s->b;
+	s->link.id = id;
+	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0) ||
+	    pev_link_begin(&s->link, context, s->ssl, host, is_address, check_host, session) < 0) {
+		free_ssl(s);
 		errno = PEV_ETLS;
 		return NULL;
 	}
@@ -118,7 +142,7 @@ make_ssl(struct pev_tls_context *context, const char *host, int is_address, int 
 
 struct pev_bev *
 pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int is_server, const char *host, int is_address,
-    int check_host, int options, uint64_t id)
+    int check_host, struct pev_session *session, int options, uint64_t id)
 {
 	struct pev_ssl *s;
 	struct bufferevent *bev;
@@ -127,14 +151,13 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		errno = -code;
 		return NULL;
 	}
-	s = make_ssl(context, host, is_address, check_host);
+	s = make_ssl(context, host, is_address, check_host, session, id);
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
 	if (bev == NULL) {
-		SSL_free(s->ssl);
-		pev_delete(s);
+		free_ssl(s);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -212,8 +235,9 @@ static void
 before_ssl_free(struct pev_bev *h)
 {
 	struct pev_ssl *s = ssl_of(h);
-	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). */
-	if (!s->failed)
+	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself
+	 * can break one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
+	if (s->n_errors == 0)
 		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	if (h->under->bev != NULL)
 		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
@@ -233,6 +257,7 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 static void
 on_ssl_drop(struct pev_bev *h)
 {
+	pev_link_end(&ssl_of(h)->link, ssl_of(h)->ssl);
 	SSL_free(ssl_of(h)->ssl);
 	ERR_clear_error();
 }
@@ -376,4 +401,48 @@ pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 	X509_free(certificate);
 	ERR_clear_error();
 	return n;
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+/* The oldest that has come and wasn't taken, or NULL; also once it is closed */
+struct pev_session *
+pev_ssl_take_session(struct pev_bev *h)
+{
+	struct bufferevent *bev = h->bev;
+	struct pev_session *session;
+	if (bev != NULL)
+		bufferevent_lock(bev);
+	session = pev_link_take(&ssl_of(h)->link);
+	if (bev != NULL)
+		bufferevent_unlock(bev);
+	return session;
+}
+
+/* NULL with errno 0: there is none yet */
+struct pev_session *
+pev_ssl_session(struct pev_bev *h)
+{
+	struct pev_session *session = NULL;
+	SSL_SESSION *now;
+	int code = look(h);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	errno = 0;
+	now = h->open ? SSL_get0_session(ssl_of(h)->ssl) : NULL;
+	if (now != NULL)
+		session = pev_session_of(now, 1);
+	if (session != NULL && !SSL_is_server(ssl_of(h)->ssl) && ssl_of(h)->link.host != NULL)
+		SSL_SESSION_set1_hostname(session->session, ssl_of(h)->link.host);
+	looked(h);
+	return session;
+}
+
+/* Whether the session that a client was given was offered to the server */
+int
+pev_ssl_session_offered(struct pev_bev *h)
+{
+	return ssl_of(h)->link.is_offered;
 }

@@ -4,19 +4,14 @@
  * of TLS 1.4; Python's own ssl module uses the same queue). So each function here starts with an empty queue, keeps what
  * a failure adds, and leaves the queue empty.
  */
-#include "pylibevent.h"
+#include "session.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 /* Levels below 2 admit keys and digests that are broken; a stricter openssl.cnf is left alone. */
 #define LEAST_SECURITY_LEVEL 2
-
-struct pev_tls_context {
-	SSL_CTX *ctx;
-};
 
 /* ------------------------------------------------------------------ errors */
 
@@ -131,7 +126,6 @@ pev_tls_init(void)
 static int
 set_defaults(SSL_CTX *ctx, int is_server)
 {
-	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
 	/* Partial writes reorder data below 2.2 (facts of libevent 5.1); idle buffers cost 32 KiB a connection. */
@@ -142,11 +136,7 @@ set_defaults(SSL_CTX *ctx, int is_server)
 	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION))
 		return 0;
 	SSL_CTX_set_verify(ctx, is_server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	if (!is_server)
-		return 1;
-	/* A context of its own for sessions: none may be carried over from a context with another policy, and without one
-	 * a server that asks for certificates refuses to resume (facts of TLS 1.5). */
-	return RAND_bytes(id, sizeof id) == 1 && SSL_CTX_set_session_id_context(ctx, id, sizeof id);
+	return 1;
 }
 
 struct pev_tls_context *
@@ -157,7 +147,9 @@ pev_tls_context_new(int is_server)
 		return NULL;
 	ERR_clear_error();
 	context->ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-	if (context->ctx == NULL || !set_defaults(context->ctx, is_server)) {
+	if (context->ctx != NULL && set_defaults(context->ctx, is_server))
+		context->sessions = pev_sessions_new(context->ctx, is_server);
+	if (context->sessions == NULL) {
 		failed();
 		SSL_CTX_free(context->ctx);
 		pev_delete(context);
@@ -170,6 +162,7 @@ pev_tls_context_new(int is_server)
 void
 pev_tls_context_free(struct pev_tls_context *context)
 {
+	pev_sessions_leave(context->sessions);
 	SSL_CTX_free(context->ctx);
 	ERR_clear_error();
 	pev_delete(context);
@@ -212,10 +205,20 @@ pev_tls_load_cert_chain(struct pev_tls_context *context, const char *certfile, c
 	return ok ? well() : failed();
 }
 
+/* Authorities that are read when they are needed: sessions belong to the place they come from. */
+static int
+trust_directory(struct pev_tls_context *context, const char *path)
+{
+	pev_policy_directory(context->sessions);
+	return pev_policy_add(context->sessions, "authorities", path, strlen(path));
+}
+
 int
 pev_tls_load_verify_locations(struct pev_tls_context *context, const char *cafile, const char *capath)
 {
 	ERR_clear_error();
+	if (capath != NULL && trust_directory(context, capath) < 0)
+		return failed();
 	return SSL_CTX_load_verify_locations(context->ctx, cafile, capath) == 1 ? well() : failed();
 }
 
@@ -272,6 +275,8 @@ int
 pev_tls_load_default_certs(struct pev_tls_context *context)
 {
 	ERR_clear_error();
+	if (trust_directory(context, "of the system") < 0)
+		return failed();
 	return SSL_CTX_set_default_verify_paths(context->ctx) == 1 ? well() : failed();
 }
 
@@ -334,7 +339,7 @@ pev_tls_new_ssl(struct pev_tls_context *context)
 {
 	SSL *ssl;
 	ERR_clear_error();
-	ssl = SSL_new(context->ctx);
+	ssl = pev_policy_refresh(context->sessions) == 0 ? SSL_new(context->ctx) : NULL;
 	if (ssl == NULL)
 		failed();
 	return ssl;
