@@ -29,7 +29,20 @@ from .flags import (
     What,
 )
 from .listener import Listener
-from .tls import Cipher, TLSBufferEvent, TLSContext
+from .tls import (
+    Cipher,
+    ClientSessions,
+    MemorySessionStore,
+    RedisSessionStore,
+    SealedSessionStore,
+    SessionCacheMode,
+    SessionStore,
+    SQLiteSessionStore,
+    TicketKeys,
+    TLSBufferEvent,
+    TLSContext,
+    TLSSession,
+)
 
 __all__ = [
     "BaseFlag",
@@ -38,6 +51,7 @@ __all__ = [
     "BufferChange",
     "BufferEvent",
     "Cipher",
+    "ClientSessions",
     "ClosedError",
     "CommonTimeout",
     "CountFlag",
@@ -60,15 +74,23 @@ __all__ = [
     "Listener",
     "LoopFlag",
     "LoopStatistics",
+    "MemorySessionStore",
     "Option",
     "Peek",
+    "RedisSessionStore",
     "Reservation",
+    "SQLiteSessionStore",
+    "SealedSessionStore",
+    "SessionCacheMode",
+    "SessionStore",
     "SocketBufferEvent",
     "TLSBufferEvent",
     "TLSCertificateError",
     "TLSContext",
     "TLSEOFError",
     "TLSError",
+    "TLSSession",
+    "TicketKeys",
     "What",
     "__version__",
     "enable_debug_logging",

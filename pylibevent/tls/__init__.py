@@ -1,6 +1,26 @@
 """event2/bufferevent_ssl.h and OpenSSL: one file a noun."""
 
 from .bufferevent import Cipher, TLSBufferEvent
+from .client_sessions import ClientSessions
 from .context import TLSContext
+from .context_sessions import SessionCacheMode
+from .redis_store import RedisSessionStore
+from .session import TLSSession
+from .sqlite_store import SQLiteSessionStore
+from .store import MemorySessionStore, SealedSessionStore, SessionStore
+from .tickets import TicketKeys
 
-__all__ = ["Cipher", "TLSBufferEvent", "TLSContext"]
+__all__ = [
+    "Cipher",
+    "ClientSessions",
+    "MemorySessionStore",
+    "RedisSessionStore",
+    "SQLiteSessionStore",
+    "SealedSessionStore",
+    "SessionCacheMode",
+    "SessionStore",
+    "TLSBufferEvent",
+    "TLSContext",
+    "TLSSession",
+    "TicketKeys",
+]

@@ -18,13 +18,18 @@ from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import CLOSE_TIMEOUT, check_options
 from ..errors import TLSEOFError, TLSError, check, check_pointer, tls_certificate_error, tls_error
 from ..flags import Option, What
+from .client_sessions import SessionKey
 from .context import TLSContext
+from .resumption import connections
+from .session import TLSSession
 
 if TYPE_CHECKING:
     from ..bufferevent.socket import Resolver
     from ..event import EventBase
 
 _MOST_NAME = 253
+_SESSION, _EVENTS = lib.PEV_NOTE_SESSION, lib.PEV_NOTE_EVENTS
+_DATA = lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE
 
 
 class Cipher(NamedTuple):
@@ -42,10 +47,12 @@ class TLSBufferEvent(BufferEvent):
     without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``.
     """
 
-    __slots__ = ("_server_hostname", "_server_side", "_underlying")
+    __slots__ = ("_ctx", "_server_hostname", "_server_side", "_session_key", "_underlying")
 
+    _ctx: TLSContext
     _server_hostname: str | None
     _server_side: bool
+    _session_key: SessionKey | None
     _underlying: BufferEvent
 
     def __init__(self) -> None:
@@ -59,10 +66,12 @@ class TLSBufferEvent(BufferEvent):
         ctx: TLSContext,
         server_hostname: str | None = None,
         *,
+        session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
         dns: Resolver | None = None,
     ) -> Self:
-        """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback.
+        """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback. An earlier session with that server is
+        resumed where ``ctx.client_sessions`` has one.
 
         Args:
             base: The base.
@@ -71,6 +80,8 @@ class TLSBufferEvent(BufferEvent):
             ctx: A context for clients.
             server_hostname: The name, or numeric address, that the server's certificate must be for, and that it is told.
                 None: the host.
+            session: The session to resume. None: one of ``ctx.client_sessions``. One that was made under another policy, for
+                another host, or is too old, isn't offered to the server: the handshake is a full one.
             options: How it works.
             dns: Who resolves the host. None: a DNSBase that the base keeps.
 
@@ -85,7 +96,8 @@ class TLSBufferEvent(BufferEvent):
         socket_bev = SocketBufferEvent(base, None, options)
         self = None
         try:
-            self = cls.wrap(socket_bev, ctx, server_hostname=server_hostname, options=options)
+            place = _place_of(address)
+            self = cls._wrap(socket_bev, ctx, False, server_hostname, session, options, place)
             if host is not None and not _is_numeric(host):
                 socket_bev.connect_hostname(host, port, dns)
             else:
@@ -126,6 +138,7 @@ class TLSBufferEvent(BufferEvent):
         server_side: bool = False,
         server_hostname: str | None = None,
         *,
+        session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
     ) -> Self:
         """Speak TLS over a bufferevent that is there (``bufferevent_openssl_filter_new``), as STARTTLS does.
@@ -138,6 +151,7 @@ class TLSBufferEvent(BufferEvent):
             ctx: A context of the same side.
             server_side: Be the server.
             server_hostname: For a client: as for connect().
+            session: For a client: the session to resume, as for connect(). None: none.
             options: How it works.
 
         Raises:
@@ -145,15 +159,41 @@ class TLSBufferEvent(BufferEvent):
             RuntimeError: Another bufferevent stands on it already.
             TLSError: OpenSSL refused.
         """
+        return cls._wrap(underlying, ctx, server_side, server_hostname, session, options, None)
+
+    @classmethod
+    def _wrap(
+        cls,
+        underlying: BufferEvent,
+        ctx: TLSContext,
+        server_side: bool,
+        server_hostname: str | None,
+        session: TLSSession | None,
+        options: Option,
+        place: tuple[str, int] | None,
+    ) -> Self:
         if not isinstance(underlying, BufferEvent):
             raise TypeError(f"underlying must be a BufferEvent, not {type(underlying).__name__}")
         _check_context(ctx, server_side=server_side)
         bits = _check_over(underlying, check_options(options))
         host, is_address = _check_host(server_hostname, ctx)
+        key = None
+        if place is not None and ctx.client_sessions is not None:
+            name = None if host == ffi.NULL else host
+            key = ctx._key_for(*place, name, is_address=is_address, check_host=ctx.check_hostname)
+        session = _check_session(session, ctx, key)
+        offered = ffi.NULL if session is None else session._h
+        ctx._before_connection()
         number = next_id()
-        handle = lib.pev_ssl_filter_new(underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number)
+        handle = lib.pev_ssl_filter_new(
+            underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, offered, bits, number
+        )
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
+        self._ctx = ctx
+        self._session_key = key
+        if server_side:
+            connections[number] = self
         self._underlying = underlying
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
@@ -220,6 +260,23 @@ class TLSBufferEvent(BufferEvent):
         return bool(check(lib.pev_ssl_session_reused(self._h), self))
 
     @property
+    def session(self) -> TLSSession | None:
+        """The session of this connection (``SSL_get1_session``). None before the handshake is done. A TLS 1.3 client's is
+        ``resumable`` once the server's ticket has come, and then the newest.
+        """
+        handle = lib.pev_ssl_session(self._h)
+        if not handle:
+            if ffi.errno:
+                check(-ffi.errno, self)
+            return None
+        return TLSSession._of(handle)
+
+    @property
+    def context(self) -> TLSContext:
+        """The context it was made with."""
+        return self._ctx
+
+    @property
     def allow_dirty_shutdown(self) -> bool:
         """Take the end of the stream below for a clean one; may be set. Whoever is between the peers can then cut the data
         short (``bufferevent_openssl_set_allow_dirty_shutdown``, ``bufferevent_openssl_get_allow_dirty_shutdown``).
@@ -282,6 +339,7 @@ class TLSBufferEvent(BufferEvent):
         Args:
             timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
         """
+        self._take_sessions()
         looking_up = getattr(self._underlying, "_lookup", None) is not None
         super().close(timeout=0 if looking_up else timeout)
         self._let_go()
@@ -290,7 +348,34 @@ class TLSBufferEvent(BufferEvent):
         if self._underlying.closed:
             self._underlying._carried_away()
 
+    def _take_sessions(self) -> None:
+        while handle := lib.pev_ssl_take_session(self._h):
+            self._ctx._made_session(self, TLSSession._of(handle))
+
+    def _spoil_session(self) -> None:
+        """TLS failed: nobody shall resume what this connection used."""
+        if self._codes():
+            session = self.session if not self.closed else None
+            self._ctx._broken_session(self, session.id if session is not None else b"")
+
+    def _look_after_sessions(self, what: int, detail: int) -> int:
+        """Before what else there is to tell is told: that is what is left."""
+        try:
+            if what & _SESSION:
+                self._take_sessions()
+            if what >> _EVENTS & What.ERROR:
+                self._spoil_session()
+            self._ctx._tell_removed()
+        except BaseException:
+            self._base._again(self._id, what, detail)
+            raise
+        return what & ~_SESSION
+
     def _ready(self, what: int, detail: int) -> None:
+        if what & ~_DATA:
+            what = self._look_after_sessions(what, detail)
+            if not what:
+                return
         super()._ready(what, detail)
         if what & lib.PEV_NOTE_GONE:
             self._let_go()
@@ -301,6 +386,23 @@ def _host_of(address: Address) -> tuple[str | None, int]:
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
         return address[0], address[1]
     return None, 0
+
+
+def _place_of(address: Address) -> tuple[str, int]:
+    """What sessions are kept by."""
+    host, port = _host_of(address)
+    return (host, port) if host is not None else (repr(address), 0)
+
+
+def _check_session(session: TLSSession | None, ctx: TLSContext, key: SessionKey | None) -> TLSSession | None:
+    """The session to offer."""
+    if session is not None and not isinstance(session, TLSSession):
+        raise TypeError(f"session must be a TLSSession or None, not {type(session).__name__}")
+    if session is not None and ctx.server_side:
+        raise ValueError("session is for clients")
+    if session is None and key is not None and ctx.client_sessions is not None:
+        session = ctx.client_sessions.take(key)
+    return session
 
 
 def _is_numeric(host: str) -> bool:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
-from .._handle import Handle
 from .._libevent import ffi, lib
 from ..errors import check, check_pointer
+from .context_sessions import ContextSessions
 
 Path: TypeAlias = "str | bytes | os.PathLike[str]"
 Password: TypeAlias = "str | bytes | bytearray | Callable[[], str | bytes | bytearray] | None"
@@ -35,7 +35,7 @@ _VERIFY = {
 _MOST_PASSWORD = 1023  # OpenSSL's PEM_BUFSIZE
 
 
-class TLSContext(Handle):
+class TLSContext(ContextSessions):
     """What TLS connections have in common (``SSL_CTX``). Made by ``client()`` or ``server()``.
 
     Connections take it as it is when they are made; what changes later holds for later ones. Threads and bases may share it.
@@ -57,6 +57,7 @@ class TLSContext(Handle):
         self._check_hostname = not server_side
         self._verify_mode = ssl.CERT_NONE if server_side else ssl.CERT_REQUIRED
         self._h = check_pointer(lib.pev_tls_context_new(server_side), "making a TLSContext")
+        self._begin_sessions()
         return self
 
     @classmethod
