@@ -1,7 +1,7 @@
 """event2/bufferevent_ssl.h and OpenSSL: one file a noun."""
 
 from .bufferevent import Cipher, TLSBufferEvent
-from .client_sessions import ClientSessions
+from .client_sessions import ClientSessions, SessionKey
 from .context import TLSContext
 from .context_sessions import SessionCacheMode
 from .redis_store import RedisSessionStore
@@ -18,6 +18,7 @@ __all__ = [
     "SQLiteSessionStore",
     "SealedSessionStore",
     "SessionCacheMode",
+    "SessionKey",
     "SessionStore",
     "TLSBufferEvent",
     "TLSContext",

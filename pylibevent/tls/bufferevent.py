@@ -369,7 +369,7 @@ class TLSBufferEvent(BufferEvent):
         except BaseException:
             self._base._again(self._id, what, detail)
             raise
-        return what & ~_SESSION
+        return what & ~int(_SESSION)
 
     def _ready(self, what: int, detail: int) -> None:
         if what & ~_DATA:
@@ -401,8 +401,8 @@ def _check_session(session: TLSSession | None, ctx: TLSContext, key: SessionKey 
     if session is not None and ctx.server_side:
         raise ValueError("session is for clients")
     if session is None and key is not None and ctx.client_sessions is not None:
-        session = ctx.client_sessions.take(key)
-    return session
+        return ctx.client_sessions.take(key)
+    return session if session is not None and not session.expired else None
 
 
 def _is_numeric(host: str) -> bool:

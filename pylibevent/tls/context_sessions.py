@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .._handle import Handle
 from .._libevent import ffi, lib
-from ..errors import as_bytes, check, check_callable, check_flags, check_int
+from ..errors import check, check_callable, check_flags, check_int
 from ..flags import NamedFlag
 from .client_sessions import ClientSessions, SessionKey
 from .resumption import StoreAccess
-from .session import TLSSession
+from .session import TLSSession, copied
 from .store import SessionStore, check_store
 from .tickets import TicketKeys
 
@@ -266,11 +266,11 @@ class ContextSessions(Handle):
 
     @session_id_context.setter
     def session_id_context(self, name: bytes) -> None:
-        raw, n = as_bytes(name)
-        if n > _MOST_ID:
-            raise ValueError(f"session_id_context must be at most {_MOST_ID} bytes long, not {n}")
-        check(lib.pev_sessions_set_app(self._h, ffi.cast("unsigned char *", ffi.from_buffer(raw)), n), self)
-        self._session_id_context = bytes(name)
+        raw = copied(name)
+        if len(raw) > _MOST_ID:
+            raise ValueError(f"session_id_context must be at most {_MOST_ID} bytes long, not {len(raw)}")
+        check(lib.pev_sessions_set_app(self._h, raw, len(raw)), self)
+        self._session_id_context = raw
 
     def set_session_id(self, name: bytes) -> None:
         """Set session_id_context, as pyOpenSSL calls it."""

@@ -17,8 +17,8 @@ class RedisSessionStore(NoCopy):
     Args:
         url: Where it is: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` for TLS, ``unix://path``. Or a
             ``redis.Redis`` that is there, with the timeouts that it has.
-        keys: The keys of the seal, as SealedSessionStore takes them, the same for all who share. None: sessions are kept as they
-            are, and whoever can write the Redis can be any client.
+        keys: The keys of the seal, as SealedSessionStore takes them, the same for all who share. None: sessions are kept as
+            they are, and whoever can write the Redis can be any client.
         prefix: What the names there begin with.
         timeout: How many seconds an answer is waited for, above 0. The loop waits too.
 

@@ -56,10 +56,10 @@ class TLSSession(Handle):
         Raises:
             ValueError: They aren't a session.
         """
-        raw, n = as_bytes(data)
-        handle = lib.pev_session_from_der(ffi.cast("unsigned char *", ffi.from_buffer(raw)), n)
+        raw = copied(data)
+        handle = lib.pev_session_from_der(raw, len(raw))
         if not handle and ffi.errno == lib.PEV_EVALUE:
-            raise ValueError(f"data must be what TLSSession.to_bytes() wrote, not these {n} bytes")
+            raise ValueError(f"data must be what TLSSession.to_bytes() wrote, not these {len(raw)} bytes")
         return cls._of(check_pointer(handle, "a TLSSession"))
 
     def to_bytes(self) -> bytes:
@@ -183,6 +183,12 @@ class TLSSession(Handle):
         if not _exiting():
             with contextlib.suppress(AttributeError):
                 lib.pev_session_free(object.__getattribute__(self, "_h"))
+
+
+def copied(data: BytesLike) -> bytes:
+    """The bytes of what is bytes-like; TypeError for what isn't."""
+    raw, n = as_bytes(data)
+    return raw if isinstance(raw, bytes) else bytes(ffi.buffer(raw, n))
 
 
 def _text(pointer: Any) -> str | None:

@@ -1,7 +1,7 @@
 """SQLiteSessionStore: sessions in a file, for the processes of one machine.
 
-SQLite takes some 0.01 to 0.06 ms for an answer. What is kept is worth nothing after a crash of the machine, so nothing waits for
-the disk.
+SQLite takes some 0.01 to 0.06 ms for an answer. What is kept is worth little after a crash of the machine, so nothing waits
+for the disk.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ class _Table:
         return db
 
     def _do(self, statement: str, *values: Any) -> Any:
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()  # another thread may have held the parent's when it forked
         with self._lock:
             cursor = self._open().execute(statement, values)
             try:

@@ -41,8 +41,8 @@ class TicketKeys(Handle):
     It may be shared by contexts, threads, and, through a store or by copying the keys, by processes and hosts.
 
     Args:
-        keys: Keys of 80 random bytes each, as ``SSL_CTX_set_tlsext_ticket_keys`` takes them, the newest first. Only rotate() and
-            replace() change them then. None: the first key is made.
+        keys: Keys of 80 random bytes each, as ``SSL_CTX_set_tlsext_ticket_keys`` takes them, the newest first. Only rotate()
+            and replace() change them then. None: the first key is made.
         store: Where the keys are shared. It should be a sealed one: who reads them reads the connections.
         rotation: Seconds from 1 to 1e9 after which a new key is made, where ``keys`` isn't given.
         keep: How many keys are kept, from 2 to 15. A ticket can be used for at least ``rotation`` times ``keep - 1`` seconds.
