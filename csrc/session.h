@@ -46,7 +46,8 @@ struct pev_sessions {
 	int n_removed;
 };
 
-#define PEV_FRESH 8
+/* As many as a server gives out at once, at most. */
+#define PEV_FRESH 16
 
 /* What one connection has to do with sessions. */
 struct pev_link {
