@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import kinds
 import pytest
 from support import check_child, run_child
 
@@ -43,6 +44,8 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "DNSBase": dns,
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, print),
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
+        "TLSSession": kinds.session(),
+        "TicketKeys": ev.TicketKeys(),
     }
     made["TLSBufferEvent"] = ev.TLSBufferEvent.accept(base, other, made["TLSContext"])
     with open(certificates.cert, "rb") as file:
@@ -120,7 +123,7 @@ def test_half_made_objects_say_so(kind: type) -> None:
     check_child(textwrap.dedent(code))
 
 
-@pytest.mark.parametrize("kind", [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.BufferEvent])
+@pytest.mark.parametrize("kind", [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.TLSSession, ev.BufferEvent])
 def test_those_that_are_made_otherwise_say_how(kind: Any) -> None:
     with pytest.raises(TypeError, match="isn't made itself"):
         kind()
@@ -184,6 +187,8 @@ def make():
         "DNSBase": dns,
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, lambda request: None),
         "TLSContext": server,
+        "TLSSession": kinds.session(),
+        "TicketKeys": ev.TicketKeys(),
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
         "FileSegment": ev.FileSegment(os.open(kinds.__file__, os.O_RDONLY)),
     }

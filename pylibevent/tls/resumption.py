@@ -82,7 +82,7 @@ def _interrupted(_kind: object, error: BaseException, _traceback: object) -> Non
     if isinstance(error, KeyboardInterrupt):
         _thread.interrupt_main()
     else:
-        _logger.error("looking for a session: %r", error)
+        _logger.error("looking for a session: %s", repr(error))
 
 
 @ffi.def_extern(onerror=_interrupted)  # type: ignore[untyped-decorator]

@@ -150,7 +150,8 @@ class TicketKeys(Handle):
         try:
             shared = {n: self._shared(store, n, make=n >= slot) for n in range(slot - self._keep + 1, slot + 2)}
         except Exception as error:
-            _logger.warning("ticket keys: %r failed, the keys stay as they are: %s: %s", store, type(error).__name__, error)
+            why = f"{type(error).__name__}: {error}"  # a record that keeps the error keeps all that it passed
+            _logger.warning("ticket keys: %r failed, the keys stay as they are: %s", store, why)
             return
         mine = self._own
         self._own = {n: key for n in shared if (key := shared[n] or mine.get(n)) is not None}
