@@ -20,8 +20,9 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 CSRC = HERE / "csrc"
-NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns", "tls", "ssl"]
-NAMES += ["session", "ticket", "seal"]
+NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
+NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
+NAMES += ["finish", "inspect", "session", "ticket", "seal"]
 SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell", "policy", "resumption"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.

@@ -20,6 +20,8 @@ pev_bev_usable(const struct pev_bev *h)
 {
 	if (h->bev == NULL || h->lingering)
 		return -PEV_ECLOSED;
+	if (h->busy)
+		return -PEV_EINPASS;
 	return pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 }
 
@@ -66,10 +68,18 @@ at_high_mark(const struct pev_bev *h)
 }
 
 static void
+wake(struct pev_bev *h, int now)
+{
+	if (h->layer != NULL && h->layer->wake != NULL)
+		h->layer->wake(h, now);
+}
+
+static void
 resume_reading(struct pev_bev *h)
 {
 	h->paused = 0;
 	bufferevent_enable(h->bev, EV_READ);
+	wake(h, 1);
 }
 
 /* Something was drained: read on when there is room, else give the reader another turn. */
@@ -105,6 +115,7 @@ on_read(struct bufferevent *bev, void *arg)
 	struct pev_bev *h = arg;
 	if (!h->paused && at_high_mark(h))
 		pause_reading(h);
+	wake(h, 0);
 	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
 		return;
 	if (!h->source.noted && h->source.loop)
@@ -117,6 +128,8 @@ on_write(struct bufferevent *bev, void *arg)
 {
 	struct pev_bev *h = arg;
 	PEV_UNUSED(bev);
+	if (h->layer != NULL && h->layer->on_write != NULL)
+		h->layer->on_write(h);
 	if ((h->wants & EV_WRITE) && h->connecting == PEV_NOT_CONNECTING && !(h->ended & BEV_EVENT_ERROR))
 		note(h, PEV_NOTE_WRITE);
 }
@@ -209,7 +222,7 @@ let_loop_go(struct pev_bev *h)
 {
 	while (h->under != NULL)
 		h = h->under;
-	if (h->bev != NULL && pev_bev_is_socket(h) && event_get_fd(&h->bev->ev_read) < 0) {
+	if (h->bev != NULL && event_initialized(&h->bev->ev_read) && event_get_fd(&h->bev->ev_read) < 0) {
 		event_del(&h->bev->ev_read);
 		event_del(&h->bev->ev_write);
 	}
@@ -237,6 +250,8 @@ pev_bev_enable(struct pev_bev *h, int events)
 		bufferevent_disable(h->bev, (short)events);
 		return code;
 	}
+	if (events & EV_READ)
+		wake(h, 1);
 	let_loop_go(h);
 	return 0;
 }
@@ -294,7 +309,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 		return code;
 	if (h->exports)
 		return -PEV_EPEEKED;
-	if (h->ended & BEV_EVENT_ERROR)
+	if ((h->ended & BEV_EVENT_ERROR) || h->half)
 		return -EPIPE;
 	if (n && bufferevent_write(h->bev, data, n) < 0)
 		return why_not_added(bufferevent_get_output(h->bev));
@@ -310,7 +325,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
-	if (h->ended & BEV_EVENT_ERROR)
+	if ((h->ended & BEV_EVENT_ERROR) || h->half)
 		return -EPIPE;
 	code = pev_buffer_add_buffer(&output, from);
 	let_loop_go(h);
@@ -376,6 +391,8 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 	bufferevent_setwatermark(h->bev, (short)events, low, high);
 	if (h->paused && !at_high_mark(h))
 		resume_reading(h);
+	else
+		wake(h, 1);
 	return 0;
 }
 

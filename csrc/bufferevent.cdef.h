@@ -27,7 +27,8 @@ enum {
 	PEV_NOTE_WRITE = 4,
 	PEV_NOTE_CONNECT_FAILED = 8,
 	PEV_NOTE_GONE = 16, /* a close that lingered is over */
-	PEV_NOTE_SESSION = 64, /* a TLS session has come: pev_ssl_take_session */
+	PEV_NOTE_PLAIN = 64, /* both sides have ended TLS */
+	PEV_NOTE_SESSION = 128, /* a TLS session has come: pev_ssl_take_session */
 	PEV_NOTE_EVENTS = 8
 };
 
@@ -39,6 +40,7 @@ struct pev_bev *pev_bev_socket_new(struct pev_loop *loop, int fd, int options, u
 void pev_bev_drop(struct pev_bev *h);
 int pev_bev_close(struct pev_bev *h, double seconds);
 int pev_bev_check(struct pev_bev *h);
+int pev_bev_usable_alone(const struct pev_bev *h);
 
 int pev_bev_want(struct pev_bev *h, int callbacks);
 int pev_bev_enable(struct pev_bev *h, int events);

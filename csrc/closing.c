@@ -113,8 +113,8 @@ on_deadline(evutil_socket_t fd, short what, void *arg)
 	pev_bev_free(arg);
 }
 
-static void
-step_linger(struct pev_bev *h)
+void
+pev_bev_step(struct pev_bev *h)
 {
 	if (h->bev == NULL || (!(h->ended & BEV_EVENT_ERROR) && pev_bev_has_output(h)))
 		return;
@@ -126,7 +126,7 @@ static void
 on_linger_write(struct bufferevent *bev, void *arg)
 {
 	PEV_UNUSED(bev);
-	step_linger(arg);
+	pev_bev_step(arg);
 }
 
 static void
@@ -136,7 +136,7 @@ on_linger_event(struct bufferevent *bev, short what, void *arg)
 	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
 		h->open = 1;
 		bufferevent_disable(bev, EV_READ);
-		step_linger(h);
+		pev_bev_step(h);
 	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
 		give_time(h, 0);
 		pev_bev_free(h);
@@ -185,6 +185,8 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 	if (code < 0)
 		return code;
+	if (pev_asking)
+		return -PEV_EINPASS;
 	if (h->over != NULL)
 		return -PEV_ECARRIES;
 	if (h->exports)
@@ -200,7 +202,7 @@ pev_bev_close(struct pev_bev *h, double seconds)
 		if (code < 0)
 			return code;
 		if (h->bev != NULL) /* enabling may have written all, or failed */
-			step_linger(h);
+			pev_bev_step(h);
 		return h->bev != NULL;
 	}
 	h->lingering = 0;

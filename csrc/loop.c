@@ -253,7 +253,7 @@ close_loop(struct pev_loop *loop)
 
 	if (base == NULL)
 		return 0;
-	if (loop->in_pass)
+	if (loop->in_pass || pev_asking)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
@@ -404,7 +404,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
-	if (loop->in_pass)
+	if (loop->in_pass || pev_asking)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;

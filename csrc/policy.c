@@ -6,9 +6,8 @@
  * So that is a digest of the policy: the certificate that is shown, who is trusted, how strictly, for which host. Two
  * processes with the same policy have the same digest; a session that was made under another one isn't resumed.
  */
-#include "session.h"
+#include "tls.h"
 
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -70,12 +69,13 @@ digest_all(const struct pev_sessions *sessions, const struct pev_policy_state *s
 {
 	const struct pev_policy *policy = &sessions->policy;
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	char text[128];
+	char text[200];
 	int n, ok;
 	if (md == NULL)
 		return 0;
-	n = snprintf(text, sizeof text, "pylibevent %d verify %d depth %d flags %lx version %x level %d|", sessions->is_server,
-	    state->verify_mode, state->depth, state->flags, (unsigned)state->least_version, state->level);
+	n = snprintf(text, sizeof text, "pylibevent %d verify %d depth %d flags %lx version %x level %d host %x asks %x ocsp %d|",
+	    sessions->is_server, state->verify_mode, state->depth, state->flags, (unsigned)state->least_version, state->level,
+	    state->hostflags, state->asks, state->ocsp);
 	ok = EVP_DigestInit_ex(md, EVP_sha256(), NULL) && EVP_DigestUpdate(md, text, (size_t)n) &&
 	    EVP_DigestUpdate(md, policy->app, PEV_POLICY) && EVP_DigestUpdate(md, policy->more, PEV_POLICY) &&
 	    add_certificate(md, sessions->ctx) && add_trusted(md, SSL_CTX_get_cert_store(sessions->ctx)) &&
@@ -86,8 +86,9 @@ digest_all(const struct pev_sessions *sessions, const struct pev_policy_state *s
 
 /* What can be looked at for each connection; OpenSSL keeps the SHA-1 of a certificate. */
 static void
-look(const struct pev_sessions *sessions, struct pev_policy_state *state)
+look(const struct pev_tls_context *context, struct pev_policy_state *state)
 {
+	const struct pev_sessions *sessions = context->sessions;
 	SSL_CTX *ctx = sessions->ctx;
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
 	const X509 *certificate = SSL_CTX_get0_certificate(ctx);
@@ -99,6 +100,9 @@ look(const struct pev_sessions *sessions, struct pev_policy_state *state)
 	state->depth = X509_VERIFY_PARAM_get_depth(param);
 	state->flags = X509_VERIFY_PARAM_get_flags(param);
 	state->least_version = (int)SSL_CTX_get_min_proto_version(ctx);
+	state->hostflags = X509_VERIFY_PARAM_get_hostflags(param);
+	state->asks = context->asks & (PEV_ASK_VERIFY | PEV_ASK_OCSP);
+	state->ocsp = context->ocsp_policy;
 	state->level = SSL_CTX_get_security_level(ctx);
 	if (certificate != NULL)
 		X509_digest(certificate, EVP_sha1(), state->certificate, &n);
@@ -111,13 +115,14 @@ look(const struct pev_sessions *sessions, struct pev_policy_state *state)
 
 /* Before each connection: 0, or -PEV_ETLS with OpenSSL's queue filled. */
 int
-pev_policy_refresh(struct pev_sessions *sessions)
+pev_policy_refresh(struct pev_tls_context *context)
 {
+	struct pev_sessions *sessions = context->sessions;
 	struct pev_policy *policy = &sessions->policy;
 	struct pev_policy_state state;
 	int ok = 1;
 	pthread_mutex_lock(&sessions->lock);
-	look(sessions, &state);
+	look(context, &state);
 	if (!policy->is_known || memcmp(&state, &policy->seen, sizeof state) != 0) {
 		ok = digest_all(sessions, &state, policy->digest) &&
 		    SSL_CTX_set_session_id_context(sessions->ctx, policy->digest, PEV_POLICY);

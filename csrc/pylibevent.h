@@ -83,6 +83,18 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "dns.cdef.h"
 #include "tls.cdef.h"
 #include "ssl.cdef.h"
+#include "handshake.cdef.h"
+#include "ask.cdef.h"
+#include "credentials.cdef.h"
+#include "hello.cdef.h"
+#include "verify.cdef.h"
+#include "ciphers.cdef.h"
+#include "psk.cdef.h"
+#include "keylog.cdef.h"
+#include "decode.cdef.h"
+#include "direct.cdef.h"
+#include "finish.cdef.h"
+#include "inspect.cdef.h"
 #include "session.cdef.h"
 #include "ticket.cdef.h"
 #include "seal.cdef.h"
@@ -253,6 +265,8 @@ struct pev_bev {
 	unsigned char paused;     /* reading stopped at the high mark until something is drained */
 	unsigned char lingering;  /* closed by Python, with something left to send */
 	unsigned char open;       /* the handshake, where there is one, is done */
+	unsigned char half;       /* nothing more may be written */
+	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -281,6 +295,12 @@ struct pev_layer {
 	short (*on_event)(struct pev_bev *h, short what, int error);
 	/* Closing, and the output is empty: 1 when nothing more is to be sent, 0 when it will call pev_bev_free later. */
 	int (*on_drained)(struct pev_bev *h);
+	/* The one below is open. */
+	void (*begin)(struct pev_bev *h);
+	/* Something was written. */
+	void (*on_write)(struct pev_bev *h);
+	/* Reading is allowed again (now), or something was read. */
+	void (*wake)(struct pev_bev *h, int now);
 	/* Nothing more shall be read. */
 	void (*stop_reading)(struct pev_bev *h);
 	/* Just before, and just after the bufferevent is freed. */
@@ -290,6 +310,14 @@ struct pev_layer {
 	void (*on_drop)(struct pev_bev *h);
 };
 
+/* The stream is open: whoever stands on it may begin. */
+static inline void
+pev_bev_opened(struct pev_bev *h)
+{
+	if (h->over != NULL && h->over->layer->begin != NULL)
+		h->over->layer->begin(h->over);
+}
+
 int pev_bev_usable(const struct pev_bev *h);
 int pev_bev_usable_alone(const struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
@@ -297,6 +325,7 @@ void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *
     const struct pev_layer *layer);
 int pev_bev_c_options(int options);
 void pev_bev_free(struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
 int pev_bev_is_socket(const struct pev_bev *h);
@@ -306,12 +335,11 @@ void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
 
-/* ---- tls.c ---- */
+/* ---- ask.c ---- */
 
-struct pev_tls_context {
-	SSL_CTX *ctx;
-	struct pev_sessions *sessions; /* goes with ctx */
-};
+extern __thread int pev_asking; /* OpenSSL waits for Python's answer in this thread */
+
+/* ---- tls.c ---- */
 
 SSL *pev_tls_new_ssl(struct pev_tls_context *context);
 int pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check);

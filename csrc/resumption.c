@@ -4,16 +4,14 @@
  *
  *   1. A new session is copied, noted on its connection and told after the pass. OpenSSL's callback always says that it
  *      kept nothing: the other answer leaks for all who free differently (facts of TLS 1.2).
- *   2. A session that was asked for is needed at once, so Python is called, in pev_session_wanted. What it leaves in
- *      OpenSSL's queue of errors would end the handshake: the queue is put back (1.4).
+ *   2. A session that was asked for is needed at once, so Python is asked (ask.c), in pev_session_wanted.
  *   3. Removed sessions are told later: OpenSSL holds the context's lock while it removes (1.3).
  *   4. A session is offered, or taken, only where its policy is the connection's (policy.c), and what it says about the
  *      peer's certificate is looked at once more: that there is one, that it was found good, that it hasn't expired, that
  *      it is for the host.
  */
-#include "session.h"
+#include "tls.h"
 
-#include <openssl/err.h>
 #include <openssl/x509v3.h>
 
 /* Removed sessions that nobody asks for don't pile up. */
@@ -148,11 +146,16 @@ on_get(SSL *ssl, const unsigned char *id, int length, int *copy)
 {
 	struct pev_link *link = pev_link_of(ssl);
 	struct answer answer = { id, (unsigned)length, NULL };
+	struct pev_ssl *s;
 	*copy = 0; /* the reference is OpenSSL's */
 	if (link == NULL || !(link->sessions->wants & PEV_WANT_GET))
 		return NULL;
-	ERR_set_mark();
+	s = pev_ssl_of_ssl(ssl);
+	if (!pev_ask_begin(s))
+		return NULL;
 	pev_session_wanted(link->id, id, length, SSL_version(ssl) == TLS1_3_VERSION, &answer);
+	pev_ask_end(s);
+	ERR_set_mark();
 	if (answer.session != NULL && !is_fit_for_server(ssl, answer.session)) {
 		SSL_SESSION_free(answer.session);
 		answer.session = NULL;
@@ -369,7 +372,7 @@ pev_sessions_policy(struct pev_tls_context *context, const char *host, int is_ad
 {
 	struct pev_sessions *sessions = context->sessions;
 	ERR_clear_error();
-	if (pev_policy_refresh(sessions) < 0)
+	if (pev_policy_refresh(context) < 0)
 		return -ENOMEM;
 	if (!sessions->is_server)
 		return pev_policy_of_host(sessions, host, is_address, check_host, out) < 0 ? -ENOMEM : 0;
@@ -382,9 +385,9 @@ pev_sessions_policy(struct pev_tls_context *context, const char *host, int is_ad
 /* ------------------------------------------------------------------ a connection */
 
 static int
-is_for_host(const struct pev_link *link, X509 *peer)
+is_for_host(const struct pev_link *link, SSL *ssl, X509 *peer)
 {
-	const unsigned flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
+	const unsigned flags = X509_VERIFY_PARAM_get_hostflags(SSL_get0_param(ssl));
 	if (!link->check_host || link->host == NULL)
 		return 1;
 	return (link->is_address ? X509_check_ip_asc(peer, link->host, 0)
@@ -401,7 +404,7 @@ is_fit_for_client(const struct pev_link *link, SSL *ssl, SSL_SESSION *session)
 		return 0;
 	if (!(SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER))
 		return 1;
-	return peer != NULL && !has_expired(peer) && is_for_host(link, peer);
+	return peer != NULL && !has_expired(peer) && is_for_host(link, ssl, peer);
 }
 
 /* 1 when it is offered; otherwise the handshake is a full one. */
@@ -482,9 +485,9 @@ pev_link_is_trusted(SSL *ssl)
 	X509 *peer = SSL_get0_peer_certificate(ssl);
 	if (link == NULL || !link->is_offered || !SSL_session_reused(ssl) || !(mode & SSL_VERIFY_PEER))
 		return 1;
-	if (SSL_get_verify_result(ssl) != X509_V_OK)
-		return 0;
+	if (SSL_get_verify_result(ssl) != X509_V_OK && !(pev_ssl_of_ssl(ssl)->context->asks & PEV_ASK_VERIFY))
+		return 0; /* where Python was asked it had the last word */
 	if (peer == NULL)
 		return SSL_is_server(ssl) && !(mode & SSL_VERIFY_FAIL_IF_NO_PEER_CERT);
-	return SSL_is_server(ssl) || is_for_host(link, peer);
+	return SSL_is_server(ssl) || is_for_host(link, ssl, peer);
 }

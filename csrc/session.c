@@ -4,9 +4,8 @@
  * badly, and whoever else holds the object has lost it too (facts of TLS 1.3). So a handle has a copy of its own, and
  * what is offered to a connection is a copy of that.
  */
-#include "session.h"
+#include "tls.h"
 
-#include <openssl/err.h>
 
 struct pev_session *
 pev_session_of(SSL_SESSION *session, int copy)

@@ -21,6 +21,9 @@ struct pev_policy_state {
 	int least_version;
 	int level;
 	unsigned long flags;
+	unsigned hostflags;
+	unsigned asks; /* what Python answers */
+	int ocsp;
 	unsigned char certificate[20];
 };
 
@@ -74,7 +77,7 @@ struct pev_link *pev_link_of(const SSL *ssl);
 int pev_link_is_trusted(SSL *ssl);
 
 /* ---- policy.c ---- */
-int pev_policy_refresh(struct pev_sessions *sessions);
+int pev_policy_refresh(struct pev_tls_context *context);
 int pev_policy_of_host(struct pev_sessions *sessions, const char *host, int is_address, int check_host,
     unsigned char *out);
 int pev_policy_add(struct pev_sessions *sessions, const char *what, const void *data, size_t length);

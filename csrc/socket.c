@@ -124,6 +124,7 @@ pev_bev_connect_event(struct pev_bev *h, short what, int error)
 	if (what & BEV_EVENT_CONNECTED) {
 		h->connecting = PEV_NOT_CONNECTING;
 		give_callbacks_back(h);
+		pev_bev_opened(h);
 		if (h->upper_event != NULL)
 			h->upper_event(h->bev, what, h->upper_arg);
 		else

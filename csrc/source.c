@@ -56,7 +56,7 @@ pev_source_bury(struct pev_source *source)
 	if (source->loop == NULL)
 		return 0;
 	forked = loop->fork_generation != pev_fork_generation;
-	if (!forked && !loop->in_pass && pthread_equal(loop->thread, pthread_self()))
+	if (!forked && !loop->in_pass && !pev_asking && pthread_equal(loop->thread, pthread_self()))
 		return 0;
 	pthread_mutex_lock(&loop->lock);
 	source->next_grave = loop->graves;

@@ -9,9 +9,7 @@
  *   4. The end of the stream below without a close_notify is an error unless allowed, and comes after no other end (5.2).
  *   5. A close drains, sends close_notify, and drains again (facts of TLS 3.1).
  */
-#include "session.h"
-
-#include <openssl/err.h>
+#include "tls.h"
 
 /* How much ciphertext may wait below, and at which level more is made (facts of TLS 3, row 15). */
 #define CIPHERTEXT_HIGH (256 * 1024)
@@ -20,30 +18,12 @@
 /* libevent's first error slot holds the bare result of SSL_get_error. */
 #define LARGEST_SSL_ERROR 20
 
-struct pev_ssl {
-	struct pev_bev b;
-	SSL *ssl;
-	struct pev_link link;
-	unsigned char truncated; /* the stream below ended without a close_notify */
-	unsigned char failed;    /* no close_notify can be sent any more */
-	unsigned char broken;    /* the one below failed: nothing can be sent any more */
-	unsigned char closing;   /* close_notify is on its way */
-	int n_errors;
-	unsigned long errors[PEV_TLS_ERRORS];
-};
-
 static const struct pev_layer ssl_layer;
-
-static struct pev_ssl *
-ssl_of(struct pev_bev *h)
-{
-	return (struct pev_ssl *)h;
-}
 
 /* ------------------------------------------------------------------ events */
 
-static void
-take_errors(struct pev_ssl *s)
+void
+pev_ssl_take_errors(struct pev_ssl *s)
 {
 	unsigned long newest_first[PEV_TLS_ERRORS], code;
 	int n = 0;
@@ -74,22 +54,32 @@ refuse_session(struct pev_ssl *s)
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
+/* The handshake is done, perhaps not for the first time: what is to be told. */
+short
+pev_ssl_connected(struct pev_ssl *s, short what)
+{
+	struct pev_bev *h = &s->b;
+	if (h->open)
+		return 0;
+	h->open = 1;
+	pev_ssl_done(s);
+	if (!pev_link_is_trusted(s->ssl))
+		return refuse_session(s);
+	pev_bev_opened(h);
+	if (!(bufferevent_get_enabled(h->bev) & EV_READ))
+		bufferevent_disable(h->bev, EV_READ);
+	pev_ssl_step_finish(h);
+	return what;
+}
+
 static short
 on_ssl_event(struct pev_bev *h, short what, int error)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
-	take_errors(s);
-	if (what & BEV_EVENT_CONNECTED) {
-		if (h->open)
-			return 0;
-		h->open = 1;
-		if (!pev_link_is_trusted(s->ssl))
-			return refuse_session(s);
-		if (!(bufferevent_get_enabled(h->bev) & EV_READ))
-			bufferevent_disable(h->bev, EV_READ);
-		return what;
-	}
+	pev_ssl_take_errors(s);
+	if (what & BEV_EVENT_CONNECTED)
+		return pev_ssl_connected(s, what);
 	if (is_end_below(s, what)) {
 		if (h->ended)
 			return 0;
@@ -97,10 +87,11 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		what |= BEV_EVENT_READING;
 	}
 	if (what & BEV_EVENT_ERROR) {
+		pev_ssl_stop_timer(s);
 		s->failed = 1;
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
-	return what;
+	return pev_ssl_on_eof(s, what);
 }
 
 /* A fatal alert may still be on its way out below, so only the reading ends. */
@@ -113,16 +104,8 @@ stop_reading_below(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ making */
 
-static void
-free_ssl(struct pev_ssl *s)
-{
-	pev_link_end(&s->link, s->ssl);
-	SSL_free(s->ssl);
-	pev_delete(s);
-}
-
-static struct pev_ssl *
-make_ssl(struct pev_tls_context *context, const char *host, int is_address, int check_host, struct pev_session *session,
+struct pev_ssl *
+pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host, struct pev_session *session,
     uint64_t id)
 {
 	struct pev_ssl *s = pev_new(sizeof *s);
@@ -133,11 +116,27 @@ make_ssl(struct pev_tls_context *context, const char *host, int is_address, int 
 	s->link.id = id;
 	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0) ||
 	    pev_link_begin(&s->link, context, s->ssl, host, is_address, check_host, session) < 0) {
-		free_ssl(s);
+		pev_link_end(&s->link, s->ssl);
+		SSL_free(s->ssl);
+		pev_delete(s);
 		errno = PEV_ETLS;
 		return NULL;
 	}
+	s->context = pev_tls_context_hold(context);
+	s->is_server = context->is_server;
+	s->alert_in = s->alert_out = -1;
+	s->took = -1;
+	pev_ssl_set_owner(s->ssl, s);
 	return s;
+}
+
+void
+pev_ssl_unmake(struct pev_ssl *s)
+{
+	pev_link_end(&s->link, s->ssl);
+	SSL_free(s->ssl);
+	pev_tls_context_free(s->context);
+	pev_delete(s);
 }
 
 struct pev_bev *
@@ -151,13 +150,13 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		errno = -code;
 		return NULL;
 	}
-	s = make_ssl(context, host, is_address, check_host, session, id);
+	s = pev_ssl_make(context, host, is_address, check_host, session, id);
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
 	if (bev == NULL) {
-		free_ssl(s);
+		pev_ssl_unmake(s);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -173,15 +172,26 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	return &s->b;
 }
 
-/* A client's first message, or what has already come in below: libevent waits for something to happen there. */
+static int
+is_open_below(const struct pev_bev *h)
+{
+	const struct pev_bev *under = h->under;
+	return under->open && !under->connecting && (!pev_bev_is_socket(under) || bufferevent_getfd(under->bev) >= 0);
+}
+
+/* A client's first message, or what has already come in below: libevent waits for something to happen there.
+ * seconds: how long the handshake may take once the one below is open; 0: as long as it likes. */
 int
-pev_ssl_start(struct pev_bev *h)
+pev_ssl_start(struct pev_bev *h, double seconds)
 {
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
+	pev_ssl_of(h)->limit = seconds;
 	if (h->under->bev == NULL || h->under->connecting)
 		return 0;
+	if (is_open_below(h))
+		pev_ssl_begin(h);
 	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	return 0;
 }
@@ -211,19 +221,17 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 static int
 on_ssl_drained(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	struct bufferevent *below = h->under->bev;
 	if (below == NULL || h->under->connecting || s->broken)
 		return 1;
 	if (h->open && !s->failed && !s->closing) {
-		ERR_clear_error();
-		if (SSL_shutdown(s->ssl) < 0 && SSL_want_write(s->ssl)) {
-			ERR_clear_error();
+		if (!pev_ssl_say_goodbye(s))
 			return 0; /* no room below: the next write callback comes back here */
-		}
-		ERR_clear_error();
 		s->closing = 1;
 	}
+	if (s->closing && pev_ssl_awaits_goodbye(s))
+		return 0;
 	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
@@ -231,14 +239,21 @@ on_ssl_drained(struct pev_bev *h)
 	return 0;
 }
 
+/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself can break
+ * one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
+void
+pev_ssl_keep_session(struct pev_ssl *s)
+{
+	if (s->n_errors == 0)
+		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+}
+
 static void
 before_ssl_free(struct pev_bev *h)
 {
-	struct pev_ssl *s = ssl_of(h);
-	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself
-	 * can break one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
-	if (s->n_errors == 0)
-		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	struct pev_ssl *s = pev_ssl_of(h);
+	pev_ssl_stop_timer(s);
+	pev_ssl_keep_session(s);
 	if (h->under->bev != NULL)
 		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
 }
@@ -254,28 +269,32 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 		pev_bev_listen(under);
 }
 
-static void
-on_ssl_drop(struct pev_bev *h)
+void
+pev_ssl_on_drop(struct pev_bev *h)
 {
-	pev_link_end(&ssl_of(h)->link, ssl_of(h)->ssl);
-	SSL_free(ssl_of(h)->ssl);
+	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
+	pev_link_end(&pev_ssl_of(h)->link, pev_ssl_of(h)->ssl);
+	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
+	pev_tls_context_free(pev_ssl_of(h)->context);
 }
 
 static const struct pev_layer ssl_layer = {
+	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,
 	.after_free = after_ssl_free,
-	.on_drop = on_ssl_drop,
+	.on_write = pev_ssl_step_finish,
+	.on_drop = pev_ssl_on_drop,
 };
 
 /* ------------------------------------------------------------------ what Python asks */
 
 /* Only while the object is open, and under its lock: the SSL isn't safe to look at while it works. */
-static int
-look(struct pev_bev *h)
+int
+pev_ssl_look(struct pev_bev *h)
 {
 	int code = pev_bev_usable(h);
 	if (code == 0)
@@ -283,8 +302,8 @@ look(struct pev_bev *h)
 	return code;
 }
 
-static void
-looked(struct pev_bev *h)
+void
+pev_ssl_looked(struct pev_bev *h)
 {
 	bufferevent_unlock(h->bev);
 }
@@ -295,7 +314,9 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
-	bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
+	pev_ssl_of(h)->allow_dirty = (unsigned char)allow;
+	if (h->under != NULL)
+		bufferevent_openssl_set_allow_dirty_shutdown(h->bev, allow);
 	return 0;
 }
 
@@ -303,7 +324,7 @@ int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
 	int code = pev_bev_usable(h);
-	return code < 0 ? code : bufferevent_openssl_get_allow_dirty_shutdown(h->bev);
+	return code < 0 ? code : pev_ssl_of(h)->allow_dirty;
 }
 
 int
@@ -315,14 +336,14 @@ pev_ssl_is_open(struct pev_bev *h)
 int
 pev_ssl_truncated(struct pev_bev *h)
 {
-	return ssl_of(h)->truncated;
+	return pev_ssl_of(h)->truncated;
 }
 
 /* Oldest first. */
 int
 pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 {
-	struct pev_ssl *s = ssl_of(h);
+	struct pev_ssl *s = pev_ssl_of(h);
 	int n = s->n_errors < max ? s->n_errors : max;
 	memcpy(out, s->errors, (size_t)n * sizeof *out);
 	return n;
@@ -331,22 +352,30 @@ pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
 long
 pev_ssl_verify_result(struct pev_bev *h)
 {
-	return SSL_get_verify_result(ssl_of(h)->ssl);
+	return SSL_get_verify_result(pev_ssl_of(h)->ssl);
+}
+
+/* Whether the peer had to be verified, and was. */
+int
+pev_ssl_is_verified(struct pev_bev *h)
+{
+	const SSL *ssl = pev_ssl_of(h)->ssl;
+	return h->open && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) && SSL_get_verify_result(ssl) == X509_V_OK;
 }
 
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
 	const char *name = NULL;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
 	}
 	errno = 0;
 	if (h->open)
-		name = SSL_get_version(ssl_of(h)->ssl);
-	looked(h);
+		name = SSL_get_version(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return name;
 }
 
@@ -355,27 +384,27 @@ int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
 	const SSL_CIPHER *cipher;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	cipher = h->open ? SSL_get_current_cipher(ssl_of(h)->ssl) : NULL;
+	cipher = h->open ? SSL_get_current_cipher(pev_ssl_of(h)->ssl) : NULL;
 	if (cipher != NULL) {
 		*name = SSL_CIPHER_get_name(cipher);
 		*protocol = SSL_CIPHER_get_version(cipher);
 		*bits = SSL_CIPHER_get_bits(cipher, NULL);
 	}
-	looked(h);
+	pev_ssl_looked(h);
 	return cipher != NULL;
 }
 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
-	int reused, code = look(h);
+	int reused, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	reused = SSL_session_reused(ssl_of(h)->ssl);
-	looked(h);
+	reused = SSL_session_reused(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
 	return reused;
 }
 
@@ -384,22 +413,13 @@ int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
 	X509 *certificate;
-	unsigned char *at;
-	int n = 0, code = look(h);
+	int n, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
-	certificate = SSL_get1_peer_certificate(ssl_of(h)->ssl);
-	looked(h);
-	*der = NULL;
-	if (certificate == NULL)
-		return 0;
-	n = i2d_X509(certificate, NULL);
-	if (n > 0 && (*der = at = malloc((size_t)n)) != NULL)
-		n = i2d_X509(certificate, &at);
-	else
-		n = -ENOMEM;
+	certificate = SSL_get1_peer_certificate(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	n = pev_der_of(certificate, der);
 	X509_free(certificate);
-	ERR_clear_error();
 	return n;
 }
 
@@ -413,7 +433,7 @@ pev_ssl_take_session(struct pev_bev *h)
 	struct pev_session *session;
 	if (bev != NULL)
 		bufferevent_lock(bev);
-	session = pev_link_take(&ssl_of(h)->link);
+	session = pev_link_take(&pev_ssl_of(h)->link);
 	if (bev != NULL)
 		bufferevent_unlock(bev);
 	return session;
@@ -425,18 +445,18 @@ pev_ssl_session(struct pev_bev *h)
 {
 	struct pev_session *session = NULL;
 	SSL_SESSION *now;
-	int code = look(h);
+	int code = pev_ssl_look(h);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
 	}
 	errno = 0;
-	now = h->open ? SSL_get0_session(ssl_of(h)->ssl) : NULL;
+	now = h->open ? SSL_get0_session(pev_ssl_of(h)->ssl) : NULL;
 	if (now != NULL)
 		session = pev_session_of(now, 1);
-	if (session != NULL && !SSL_is_server(ssl_of(h)->ssl) && ssl_of(h)->link.host != NULL)
-		SSL_SESSION_set1_hostname(session->session, ssl_of(h)->link.host);
-	looked(h);
+	if (session != NULL && !SSL_is_server(pev_ssl_of(h)->ssl) && pev_ssl_of(h)->link.host != NULL)
+		SSL_SESSION_set1_hostname(session->session, pev_ssl_of(h)->link.host);
+	pev_ssl_looked(h);
 	return session;
 }
 
@@ -444,5 +464,5 @@ pev_ssl_session(struct pev_bev *h)
 int
 pev_ssl_session_offered(struct pev_bev *h)
 {
-	return ssl_of(h)->link.is_offered;
+	return pev_ssl_of(h)->link.is_offered;
 }

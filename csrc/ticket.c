@@ -4,7 +4,7 @@
  * one in exchange. All of this is C: a ticket costs no call of Python's. Under TLS 1.3 each ticket that is opened is
  * exchanged, since clients use one only once: without that they run dry (facts of TLS 1.2).
  */
-#include "session.h"
+#include "tls.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>

@@ -4,22 +4,22 @@
  * of TLS 1.4; Python's own ssl module uses the same queue). So each function here starts with an empty queue, keeps what
  * a failure adds, and leaves the queue empty.
  */
-#include "session.h"
+#include "tls.h"
 
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 /* Levels below 2 admit keys and digests that are broken; a stricter openssl.cnf is left alone. */
 #define LEAST_SECURITY_LEVEL 2
+
+static int context_index, owner_index;
 
 /* ------------------------------------------------------------------ errors */
 
 static __thread unsigned long last_errors[PEV_TLS_ERRORS];
 static __thread int n_last_errors;
 
-static int
-failed(void)
+int
+pev_tls_failed(void)
 {
 	unsigned long code;
 	n_last_errors = 0;
@@ -30,8 +30,8 @@ failed(void)
 	return -PEV_ETLS;
 }
 
-static int
-well(void)
+int
+pev_tls_well(void)
 {
 	ERR_clear_error();
 	return 0;
@@ -50,6 +50,12 @@ const char *
 pev_tls_reason(unsigned long code)
 {
 	return ERR_reason_error_string(code);
+}
+
+int
+pev_tls_reason_number(unsigned long code)
+{
+	return ERR_GET_REASON(code);
 }
 
 const char *
@@ -101,7 +107,9 @@ pev_tls_init(void)
 	SSL *ssl = ctx ? SSL_new(ctx) : NULL;
 	int code = -PEV_EFAILED;
 
-	if (base != NULL && ssl != NULL && bufferevent_pair_new(base, 0, pair) == 0)
+	context_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	owner_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	if (context_index >= 0 && owner_index >= 0 && base != NULL && ssl != NULL && bufferevent_pair_new(base, 0, pair) == 0)
 		tls = bufferevent_openssl_filter_new(base, pair[0], ssl, BUFFEREVENT_SSL_CONNECTING, 0);
 	if (tls != NULL) {
 		code = 0;
@@ -140,7 +148,7 @@ set_defaults(SSL_CTX *ctx, int is_server)
 }
 
 struct pev_tls_context *
-pev_tls_context_new(int is_server)
+pev_tls_context_new(int is_server, uint64_t id)
 {
 	struct pev_tls_context *context = pev_new(sizeof *context);
 	if (context == NULL)
@@ -150,60 +158,78 @@ pev_tls_context_new(int is_server)
 	if (context->ctx != NULL && set_defaults(context->ctx, is_server))
 		context->sessions = pev_sessions_new(context->ctx, is_server);
 	if (context->sessions == NULL) {
-		failed();
+		pev_tls_failed();
 		SSL_CTX_free(context->ctx);
 		pev_delete(context);
 		errno = PEV_ETLS;
 		return NULL;
 	}
+	context->id = id;
+	context->refs = 1;
+	context->keylog = -1;
+	context->is_server = (unsigned char)is_server;
+	pthread_mutex_init(&context->lock, NULL);
+	SSL_CTX_set_ex_data(context->ctx, context_index, context);
+	SSL_CTX_set_info_callback(context->ctx, pev_ssl_on_info);
+	pev_tls_set_common_names(context, 0);
+	if (is_server)
+		pev_hello_install(context->ctx);
+	return context;
+}
+
+/* Connections keep their context: OpenSSL's callbacks look into it. */
+struct pev_tls_context *
+pev_tls_context_hold(struct pev_tls_context *context)
+{
+	__atomic_add_fetch(&context->refs, 1, __ATOMIC_RELAXED);
 	return context;
 }
 
 void
 pev_tls_context_free(struct pev_tls_context *context)
 {
-	pev_sessions_leave(context->sessions);
+	if (__atomic_sub_fetch(&context->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
 	SSL_CTX_free(context->ctx);
 	ERR_clear_error();
+	if (context->keylog >= 0)
+		close(context->keylog);
+	free(context->alpn);
+	free(context->ocsp);
+	free(context->groups);
+	pthread_mutex_destroy(&context->lock);
 	pev_delete(context);
 }
 
-/* ------------------------------------------------------------------ certificates */
-
-struct password {
-	const char *text;
-	int length;
-};
-
-/* Always installed: OpenSSL would ask on the terminal otherwise. */
-static int
-on_password(char *out, int size, int writing, void *arg)
+/* Python's object is gone: contexts may lead to each other by name, and none would ever be freed. */
+void
+pev_tls_context_drop(struct pev_tls_context *context)
 {
-	const struct password *password = arg;
-	PEV_UNUSED(writing);
-	if (password->text == NULL || password->length > size)
-		return -1;
-	memcpy(out, password->text, (size_t)password->length);
-	return password->length;
+	pev_hello_set(context, NULL, 0);
+	pev_sessions_leave(context->sessions);
+	pev_tls_context_free(context);
 }
 
-/* password NULL: none */
-int
-pev_tls_load_cert_chain(struct pev_tls_context *context, const char *certfile, const char *keyfile, const char *text,
-    int length)
+struct pev_tls_context *
+pev_tls_context_of(SSL_CTX *ctx)
 {
-	struct password password = { text, length };
-	int ok;
-	ERR_clear_error();
-	SSL_CTX_set_default_passwd_cb(context->ctx, on_password);
-	SSL_CTX_set_default_passwd_cb_userdata(context->ctx, &password);
-	ok = SSL_CTX_use_certificate_chain_file(context->ctx, certfile) == 1 &&
-	    SSL_CTX_use_PrivateKey_file(context->ctx, keyfile, SSL_FILETYPE_PEM) == 1 &&
-	    SSL_CTX_check_private_key(context->ctx) == 1;
-	SSL_CTX_set_default_passwd_cb_userdata(context->ctx, NULL);
-	SSL_CTX_set_default_passwd_cb(context->ctx, NULL);
-	return ok ? well() : failed();
+	return SSL_CTX_get_ex_data(ctx, context_index);
 }
+
+/* NULL once the connection is gone. */
+struct pev_ssl *
+pev_ssl_of_ssl(const SSL *ssl)
+{
+	return SSL_get_ex_data(ssl, owner_index);
+}
+
+void
+pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s)
+{
+	SSL_set_ex_data(ssl, owner_index, s);
+}
+
+/* ------------------------------------------------------------------ authorities */
 
 /* Authorities that are read when they are needed: sessions belong to the place they come from. */
 static int
@@ -218,57 +244,8 @@ pev_tls_load_verify_locations(struct pev_tls_context *context, const char *cafil
 {
 	ERR_clear_error();
 	if (capath != NULL && trust_directory(context, capath) < 0)
-		return failed();
-	return SSL_CTX_load_verify_locations(context->ctx, cafile, capath) == 1 ? well() : failed();
-}
-
-static int
-add_trusted(struct pev_tls_context *context, X509 *certificate)
-{
-	int ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(context->ctx), certificate);
-	X509_free(certificate);
-	return ok;
-}
-
-/* How many certificates were added; a text without one is a failure. */
-int
-pev_tls_load_verify_pem(struct pev_tls_context *context, const char *pem, int length)
-{
-	BIO *bio;
-	X509 *certificate;
-	int n = 0;
-	ERR_clear_error();
-	bio = BIO_new_mem_buf(pem, length);
-	if (bio == NULL)
-		return failed();
-	while ((certificate = PEM_read_bio_X509(bio, NULL, on_password, &(struct password) { NULL, 0 })) != NULL) {
-		if (!add_trusted(context, certificate)) {
-			BIO_free(bio);
-			return failed();
-		}
-		n++;
-	}
-	BIO_free(bio);
-	if (n == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-		return failed();
-	well();
-	return n;
-}
-
-int
-pev_tls_load_verify_der(struct pev_tls_context *context, const unsigned char *der, long length)
-{
-	const unsigned char *at = der;
-	int n = 0;
-	ERR_clear_error();
-	while (at < der + length) {
-		X509 *certificate = d2i_X509(NULL, &at, der + length - at);
-		if (certificate == NULL || !add_trusted(context, certificate))
-			return failed();
-		n++;
-	}
-	well();
-	return n;
+		return pev_tls_failed();
+	return SSL_CTX_load_verify_locations(context->ctx, cafile, capath) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
 int
@@ -276,37 +253,11 @@ pev_tls_load_default_certs(struct pev_tls_context *context)
 {
 	ERR_clear_error();
 	if (trust_directory(context, "of the system") < 0)
-		return failed();
-	return SSL_CTX_set_default_verify_paths(context->ctx) == 1 ? well() : failed();
-}
-
-/* A server names the authorities it accepts, so that clients can choose their certificate. */
-int
-pev_tls_send_ca_names(struct pev_tls_context *context, const char *cafile)
-{
-	STACK_OF(X509_NAME) * names;
-	ERR_clear_error();
-	names = SSL_load_client_CA_file(cafile);
-	if (names == NULL)
-		return failed();
-	SSL_CTX_set_client_CA_list(context->ctx, names);
-	return well();
+		return pev_tls_failed();
+	return SSL_CTX_set_default_verify_paths(context->ctx) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
 /* ------------------------------------------------------------------ policy */
-
-int
-pev_tls_set_verify(struct pev_tls_context *context, int mode)
-{
-	SSL_CTX_set_verify(context->ctx, mode, NULL);
-	return 0;
-}
-
-int
-pev_tls_get_verify(struct pev_tls_context *context)
-{
-	return SSL_CTX_get_verify_mode(context->ctx);
-}
 
 /* 0: the lowest, or highest, that OpenSSL has */
 int
@@ -314,22 +265,14 @@ pev_tls_set_versions(struct pev_tls_context *context, int minimum, int maximum)
 {
 	ERR_clear_error();
 	if (!SSL_CTX_set_min_proto_version(context->ctx, minimum) || !SSL_CTX_set_max_proto_version(context->ctx, maximum))
-		return failed();
-	return well();
+		return pev_tls_failed();
+	return pev_tls_well();
 }
 
 int
 pev_tls_get_version(struct pev_tls_context *context, int maximum)
 {
 	return (int)(maximum ? SSL_CTX_get_max_proto_version(context->ctx) : SSL_CTX_get_min_proto_version(context->ctx));
-}
-
-/* For TLS 1.2 and below, in OpenSSL's notation. */
-int
-pev_tls_set_ciphers(struct pev_tls_context *context, const char *list)
-{
-	ERR_clear_error();
-	return SSL_CTX_set_cipher_list(context->ctx, list) == 1 ? well() : failed();
 }
 
 /* ------------------------------------------------------------------ one connection */
@@ -339,9 +282,11 @@ pev_tls_new_ssl(struct pev_tls_context *context)
 {
 	SSL *ssl;
 	ERR_clear_error();
-	ssl = pev_policy_refresh(context->sessions) == 0 ? SSL_new(context->ctx) : NULL;
+	pthread_mutex_lock(&context->lock);
+	ssl = pev_policy_refresh(context) == 0 ? SSL_new(context->ctx) : NULL;
+	pthread_mutex_unlock(&context->lock);
 	if (ssl == NULL)
-		failed();
+		pev_tls_failed();
 	return ssl;
 }
 
@@ -355,10 +300,7 @@ pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check)
 	ERR_clear_error();
 	if (!is_address)
 		ok = SSL_set_tlsext_host_name(ssl, host) == 1;
-	if (ok && check) {
-		X509_VERIFY_PARAM_set_hostflags(param,
-		    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	if (ok && check)
 		ok = is_address ? X509_VERIFY_PARAM_set1_ip_asc(param, host) : X509_VERIFY_PARAM_set1_host(param, host, 0);
-	}
-	return ok == 1 ? well() : failed();
+	return ok == 1 ? pev_tls_well() : pev_tls_failed();
 }

@@ -21,17 +21,11 @@ unsigned long pev_loaded_openssl(void);
 const char *pev_compiled_openssl_name(void);
 const char *pev_loaded_openssl_name(void);
 
-struct pev_tls_context *pev_tls_context_new(int is_server);
+struct pev_tls_context *pev_tls_context_new(int is_server, uint64_t id);
+void pev_tls_context_drop(struct pev_tls_context *context);
 void pev_tls_context_free(struct pev_tls_context *context);
-int pev_tls_load_cert_chain(struct pev_tls_context *context, const char *certfile, const char *keyfile,
-    const char *password, int password_length);
 int pev_tls_load_verify_locations(struct pev_tls_context *context, const char *cafile, const char *capath);
-int pev_tls_load_verify_pem(struct pev_tls_context *context, const char *pem, int length);
-int pev_tls_load_verify_der(struct pev_tls_context *context, const unsigned char *der, long length);
 int pev_tls_load_default_certs(struct pev_tls_context *context);
-int pev_tls_send_ca_names(struct pev_tls_context *context, const char *cafile);
-int pev_tls_set_verify(struct pev_tls_context *context, int mode);
-int pev_tls_get_verify(struct pev_tls_context *context);
 int pev_tls_set_versions(struct pev_tls_context *context, int minimum, int maximum);
 int pev_tls_get_version(struct pev_tls_context *context, int maximum);
 int pev_tls_set_ciphers(struct pev_tls_context *context, const char *list);
@@ -39,5 +33,6 @@ int pev_tls_set_ciphers(struct pev_tls_context *context, const char *list);
 /* The errors of this thread's last call that said PEV_ETLS. */
 int pev_tls_last_errors(unsigned long *out, int max);
 const char *pev_tls_reason(unsigned long code);
+int pev_tls_reason_number(unsigned long code);
 const char *pev_tls_library(unsigned long code);
 const char *pev_tls_verify_text(long code);

@@ -1,9 +1,9 @@
-"""What it saves to resume TLS sessions, and that any server process can: two of them on one port, and a client that comes again.
+"""What it saves to resume TLS sessions, and that any server process can: two on one port, and a client that comes again.
 
     python tls_sessions.py [--share sqlite|tickets|none|redis://HOST] [--tls 1.2|1.3] [--visits 200]
 
 The servers share their sessions through an SQLite file, a Redis, or the keys of their tickets; with "none" each knows its own
-only. Which process gets a connection is the system's choice. Needs trustme, for the certificates (pip install pylibevent[demo]).
+only. Which process gets a connection is the system's choice. The certificates need trustme (pip install pylibevent[demo]).
 """
 
 from __future__ import annotations

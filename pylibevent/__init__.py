@@ -7,10 +7,12 @@ from .buffer import Buffer, BufferCallback, BufferChange, FileSegment, Peek, Res
 from .bufferevent import BufferEvent, SocketBufferEvent
 from .dns import DNSBase, DNSOption, DNSRequest
 from .errors import (
+    BufferedDataError,
     ClosedError,
     DNSError,
     Error,
     ForkedError,
+    HandshakeTimeout,
     TLSCertificateError,
     TLSEOFError,
     TLSError,
@@ -30,6 +32,7 @@ from .flags import (
 )
 from .listener import Listener
 from .tls import (
+    OCSP,
     Cipher,
     ClientSessions,
     MemorySessionStore,
@@ -43,14 +46,17 @@ from .tls import (
     TLSBufferEvent,
     TLSContext,
     TLSSession,
+    VerifyStep,
 )
 
 __all__ = [
+    "OCSP",
     "BaseFlag",
     "Buffer",
     "BufferCallback",
     "BufferChange",
     "BufferEvent",
+    "BufferedDataError",
     "Cipher",
     "ClientSessions",
     "ClosedError",
@@ -72,6 +78,7 @@ __all__ = [
     "FilterResult",
     "FlushMode",
     "ForkedError",
+    "HandshakeTimeout",
     "Listener",
     "LoopFlag",
     "LoopStatistics",
@@ -93,6 +100,7 @@ __all__ = [
     "TLSError",
     "TLSSession",
     "TicketKeys",
+    "VerifyStep",
     "What",
     "__version__",
     "enable_debug_logging",

@@ -50,11 +50,19 @@ class TLSError(Error, ssl.SSLError):
         library: The part of OpenSSL that said so, such as ``"SSL"``.
         reason: What it said, such as ``"WRONG_VERSION_NUMBER"``, or None.
         code: OpenSSL's number for both, 0 if there is none.
+        verify_code: Why a certificate was refused, as a number (``X509_V_ERR_...``). 0: none was.
+        verify_message: The same as text. Empty: none was.
+        alert: The alert that the peer sent: it refused. None: it sent none.
+        alert_sent: The alert that the peer was sent: this side refused. None: it was sent none.
     """
 
     library: str
     reason: str
     code: int = 0
+    verify_code: int = 0
+    verify_message: str = ""
+    alert: ssl.AlertDescription | None = None
+    alert_sent: ssl.AlertDescription | None = None
 
 
 class TLSCertificateError(TLSError, ssl.SSLCertVerificationError):
@@ -68,6 +76,18 @@ class TLSEOFError(TLSError, ssl.SSLEOFError):
     """The peer ended the connection without saying so inside TLS: the data may be cut short by somebody else."""
 
 
+class HandshakeTimeout(TLSError, TimeoutError):
+    """The handshake took longer than it may."""
+
+
+class BufferedDataError(Error):
+    """Plain bytes that came in before TLS was started: whoever is between the peers may have put them there."""
+
+
+_ALERT_REASONS = 1000
+"""From here on a reason of OpenSSL's is an alert of the peer's (``SSL_AD_REASON_OFFSET``)."""
+
+
 def _tls_parts(code: int) -> tuple[str, str]:
     library, reason = lib.pev_tls_library(code), lib.pev_tls_reason(code)
     return (
@@ -76,11 +96,21 @@ def _tls_parts(code: int) -> tuple[str, str]:
     )
 
 
+def alert_of(number: int) -> ssl.AlertDescription | None:
+    """The alert with this number; None: there is none, or Python has no name for it."""
+    try:
+        return ssl.AlertDescription(number)
+    except ValueError:
+        return None
+
+
 def _describe(error: TLSError, codes: list[int]) -> None:
     library, reason = _tls_parts(codes[0]) if codes else ("", "")
     error.code = codes[0] if codes else 0
     error.library = library.removesuffix(" routines").upper()
     error.reason = reason.upper().replace(" ", "_")
+    if codes and library == "SSL routines":
+        error.alert = alert_of(lib.pev_tls_reason_number(codes[0]) - _ALERT_REASONS)
 
 
 def tls_error(codes: list[int], *, doing: str = "") -> TLSError:
@@ -99,6 +129,13 @@ def tls_certificate_error(verify_code: int, codes: list[int], *, name: str = "")
     error = TLSCertificateError(ssl.SSL_ERROR_SSL, f"certificate verify failed: {message}{about}")
     _describe(error, codes)
     error.verify_code, error.verify_message = verify_code, message
+    return error
+
+
+def late_error(seconds: float) -> HandshakeTimeout:
+    """The exception for a handshake that took too long."""
+    error = HandshakeTimeout(errno.ETIMEDOUT, f"the handshake was not done within {seconds:g} seconds")
+    error.library, error.reason = "SSL", "HANDSHAKE_TIMEOUT"
     return error
 
 

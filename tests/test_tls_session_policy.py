@@ -248,6 +248,17 @@ def test_the_same_policy_has_the_same_digest(certificates: Any) -> None:
     assert digest(ev.TLSContext.client) == digest(ev.TLSContext.client)
 
 
+def test_a_clients_digest_is_for_the_host_and_how_it_is_checked(certificates: Any) -> None:
+    client = make_client(certificates)
+    digests = {
+        client._key_for("", 0, name, is_address=is_address, check_host=check_host).policy
+        for name in (b"one.test", b"other.test", None)
+        for is_address in (False, True)
+        for check_host in (False, True)
+    }
+    assert len(digests) == 12
+
+
 def test_another_policy_has_another_digest(certificates: Any, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "others.pem"))
     files = issue(tmp_path, certificates.authority, "other.test")

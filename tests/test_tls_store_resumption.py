@@ -451,23 +451,30 @@ def test_what_on_new_session_raises_loses_nothing(base: ev.EventBase, certificat
     close(base, server_end, client_end)
 
 
-@pytest.mark.parametrize("moment", ["new", "get"])
 @pytest.mark.parametrize("how", ["close", "abort"])
-def test_closing_the_connection_in_a_callback(base: ev.EventBase, certificates: Any, moment: str, how: str) -> None:
+@pytest.mark.parametrize("options", [ev.Option.CLOSE_ON_FREE, ev.Option.CLOSE_ON_FREE | ev.Option.THREADSAFE])
+def test_closing_the_connection_with_a_new_session(
+    base: ev.EventBase, certificates: Any, how: str, options: ev.Option
+) -> None:
+    server, client = make_server(certificates), make_client(certificates, TLS13)
+    server.on_new_session = lambda bev, session: getattr(bev, how)()
+    server_end, client_end = ends(base, server, client, options=options)
+    run_until(base, lambda: server_end.bev.closed and (client_end.ended or client_end.got))
+    close(base, server_end, client_end)
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_nothing_is_closed_while_a_session_is_looked_for(base: ev.EventBase, certificates: Any, how: str) -> None:
     server, client = make_server(certificates), make_client(certificates, TLS13)
     server.on_get_session = lambda bev, id: None
     session = meet(base, server, client).session
-
-    def end(bev: ev.TLSBufferEvent, *arguments: Any) -> None:
-        getattr(bev, how)()
-
-    if moment == "new":
-        server.on_new_session = end
-    else:
-        server.on_get_session = end
-        server.session_cache_mode = ev.SessionCacheMode.SERVER | ev.SessionCacheMode.NO_INTERNAL_LOOKUP
+    server.on_get_session = lambda bev, id: getattr(bev, how)()
+    server.session_cache_mode = ev.SessionCacheMode.SERVER | ev.SessionCacheMode.NO_INTERNAL_LOOKUP
     server_end, client_end = ends(base, server, client, session=session)
-    run_until(base, lambda: server_end.bev.closed and (client_end.ended or client_end.got))
+    with pytest.raises(RuntimeError, match="from a callback"):
+        run_until(base, lambda: client_end.got == GREETING)
+    run_until(base, lambda: client_end.got == GREETING)
+    assert not client_end.bev.session_reused
     close(base, server_end, client_end)
 
 

@@ -17,13 +17,24 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
 
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import has_news, settle
-from ..errors import MAX_INT, Error, as_bytes, check, check_callable, check_flags, check_int, check_seconds, check_size
+from ..errors import (
+    MAX_INT,
+    BufferedDataError,
+    Error,
+    as_bytes,
+    check,
+    check_callable,
+    check_flags,
+    check_int,
+    check_seconds,
+    check_size,
+)
 from ..flags import EventFlag, FlushMode, Option, What
 
 if TYPE_CHECKING:
@@ -93,6 +104,8 @@ class BufferEvent(Handle):
     _base: EventBase
     _id: int
     _options: int
+    _wrap: ClassVar[Callable[..., Any] | None] = None
+    """What start_tls() calls; set by the room that has it."""
 
     def __new__(cls, *_args: Any, **_keywords: Any) -> Self:
         """Only kinds have instances."""
@@ -114,6 +127,41 @@ class BufferEvent(Handle):
         self._on_event: EventsCallback | None = None
         self._muted = -1
         self._h = handle
+
+    def start_tls(
+        self,
+        ctx: Any,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        *,
+        allow_pipelined: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Go on in TLS, as STARTTLS does: ``TLSBufferEvent.wrap()`` over this.
+
+        What was written before goes out plainly, before the first message of TLS. This can't be used itself any more; the
+        TLSBufferEvent is closed in its place, or unwrapped.
+
+        Args:
+            ctx: A TLSContext of the same side.
+            server_side: Be the server.
+            server_hostname: For a client: as for ``TLSBufferEvent.connect()``.
+            allow_pipelined: Take what is in the input already for the peer's first message of TLS. A server that allows it must
+                have read all that was plain: whoever is between the peers could have put bytes there to be read as if they had
+                come in secret.
+            options: What else ``TLSBufferEvent.wrap()`` takes.
+
+        Returns:
+            The TLSBufferEvent.
+
+        Raises:
+            BufferedDataError: There are bytes in the input.
+        """
+        if self._wrap is None:
+            raise RuntimeError("there is no TLS")
+        if not allow_pipelined and self.input:
+            raise BufferedDataError(f"{len(self.input)} plain bytes came in before TLS was started")
+        return self._wrap(self, ctx, server_side, server_hostname, **options)
 
     # ------------------------------------------------------------ bytes
 

@@ -72,6 +72,7 @@ class EventBase(Handle):
         "_due",
         "_got",
         "_interrupt",
+        "_kept",
         "_left",
         "_limits",
         "_on_exception",
@@ -103,6 +104,7 @@ class EventBase(Handle):
         self._left: list[Entry] = []
         self._turn = self._got = self._serial = 0
         self._taken = True
+        self._kept: list[BaseException] = []
         self._running: Event | None = None
         self._current: int | None = None
         self._on_exception: Callable[[BaseException], object] | None = None
@@ -212,7 +214,18 @@ class EventBase(Handle):
             drain_log()
         if has_news() and self._settle():
             found |= _SETTLED
+        if self._kept:
+            self._raise_kept()
         return int(found)
+
+    def _keep(self, error: BaseException) -> None:
+        """A callback raised that C was waiting for: the loop raises it after the pass."""
+        self._kept.append(error)
+        lib.pev_loop_wake(self._h)
+
+    def _raise_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        self._raised(kept[0] if len(kept) == 1 else BaseExceptionGroup("callbacks that C was waiting for", kept))
 
     def _settle(self) -> bool:
         """Call the callbacks of the buffers that libevent changed in this pass: whether there were any."""

@@ -1,16 +1,20 @@
 """event2/bufferevent_ssl.h and OpenSSL: one file a noun."""
 
-from .bufferevent import Cipher, TLSBufferEvent
+from .answers import VerifyStep
+from .bufferevent import TLSBufferEvent
 from .client_sessions import ClientSessions, SessionKey
 from .context import TLSContext
 from .context_sessions import SessionCacheMode
+from .peer import Cipher
 from .redis_store import RedisSessionStore
 from .session import TLSSession
 from .sqlite_store import SQLiteSessionStore
 from .store import MemorySessionStore, SealedSessionStore, SessionStore
 from .tickets import TicketKeys
+from .verification import OCSP
 
 __all__ = [
+    "OCSP",
     "Cipher",
     "ClientSessions",
     "MemorySessionStore",
@@ -24,4 +28,5 @@ __all__ = [
     "TLSContext",
     "TLSSession",
     "TicketKeys",
+    "VerifyStep",
 ]

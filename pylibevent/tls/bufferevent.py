@@ -1,26 +1,42 @@
-"""TLSBufferEvent: TLS over another bufferevent.
+"""TLSBufferEvent: TLS over another bufferevent, or straight on a socket.
 
-It stands on its underlying as a filter: a plain socket bufferevent, by default one of its own, carries the ciphertext and has
-the descriptor, the limits and the connecting. What libevent gets wrong here is mended in csrc/ssl.c; what is left for Python
-is to say why it ended.
+The filter form stands on its underlying: a plain socket bufferevent, by default one of its own, carries the ciphertext and has
+the descriptor, the limits and the connecting. The socket form (``direct=True``) has the descriptor itself; while it connects, a
+socket bufferevent does that for it. What libevent gets wrong is mended in csrc/ssl.c and csrc/direct.c; what is left for
+Python is to say why it ended.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 from .._handle import next_id
 from .._libevent import ffi, lib
 from ..addresses import Address
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import CLOSE_TIMEOUT, check_options
-from ..errors import TLSEOFError, TLSError, check, check_pointer, tls_certificate_error, tls_error
-from ..flags import Option, What
+from ..errors import (
+    BufferedDataError,
+    TLSEOFError,
+    TLSError,
+    alert_of,
+    check,
+    check_function,
+    check_pointer,
+    check_seconds,
+    late_error,
+    tls_certificate_error,
+    tls_error,
+)
+from ..flags import EventFlag, Option, What
+from .answers import connections, current_context
 from .client_sessions import SessionKey
 from .context import TLSContext
-from .resumption import connections
+from .peer import Peer
 from .session import TLSSession
 
 if TYPE_CHECKING:
@@ -28,32 +44,42 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 _MOST_NAME = 253
-_SESSION, _EVENTS = lib.PEV_NOTE_SESSION, lib.PEV_NOTE_EVENTS
+_PLAIN, _SESSION, _EVENTS = lib.PEV_NOTE_PLAIN, lib.PEV_NOTE_SESSION, lib.PEV_NOTE_EVENTS
 _DATA = lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE
 
 
-class Cipher(NamedTuple):
-    """A cipher suite in use."""
-
-    name: str
-    protocol: str
-    bits: int
-
-
-class TLSBufferEvent(BufferEvent):
-    """A bufferevent that speaks TLS (``bufferevent_openssl_filter_new``). Made by ``connect()``, ``accept()`` or ``wrap()``.
+class TLSBufferEvent(Peer):
+    """A bufferevent that speaks TLS (``bufferevent_openssl_filter_new``, ``bufferevent_openssl_socket_new``). Made by
+    ``connect()``, ``accept()``, ``wrap()`` or ``BufferEvent.start_tls()``.
 
     The event callback gets CONNECTED once, when the handshake is done. EOF is a clean end, said inside TLS; a stream that ends
-    without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``.
+    without is an ERROR, and ``error`` a TLSEOFError, unless ``allow_dirty_shutdown``. Under TLS 1.3 a client is CONNECTED
+    before the server has looked at its certificate: that it was refused is an ERROR later.
     """
 
-    __slots__ = ("_ctx", "_server_hostname", "_server_side", "_session_key", "_underlying")
+    __slots__ = (
+        "_chosen",
+        "_connector",
+        "_ctx",
+        "_direct",
+        "_failure",
+        "_limit",
+        "_owner",
+        "_session_key",
+        "_underlying",
+        "_when_plain",
+    )
 
+    _chosen: TLSContext | None
+    _connector: SocketBufferEvent | None
     _ctx: TLSContext
-    _server_hostname: str | None
-    _server_side: bool
+    _direct: bool
+    _failure: BaseException | None
+    _limit: float
+    _owner: object
     _session_key: SessionKey | None
-    _underlying: BufferEvent
+    _underlying: BufferEvent | None
+    _when_plain: Callable[[BufferEvent], object] | None
 
     def __init__(self) -> None:
         raise TypeError("a TLSBufferEvent isn't made itself: use TLSBufferEvent.connect(), .accept() or .wrap()")
@@ -69,6 +95,8 @@ class TLSBufferEvent(BufferEvent):
         session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
         dns: Resolver | None = None,
+        handshake_timeout: float | None = None,
+        direct: bool = False,
     ) -> Self:
         """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback. An earlier session with that server is
         resumed where ``ctx.client_sessions`` has one.
@@ -84,6 +112,9 @@ class TLSBufferEvent(BufferEvent):
                 another host, or is too old, isn't offered to the server: the handshake is a full one.
             options: How it works.
             dns: Who resolves the host. None: a DNSBase that the base keeps.
+            handshake_timeout: Seconds, above 0, that the whole handshake may take once the stream below is open; then ERROR
+                comes, and ``error`` is a HandshakeTimeout. None: what the context says.
+            direct: The socket form: see wrap().
 
         Raises:
             ValueError: A host name that can't be one, or none where ``ctx.check_hostname`` wants it.
@@ -97,7 +128,9 @@ class TLSBufferEvent(BufferEvent):
         self = None
         try:
             place = _place_of(address)
-            self = cls._wrap(socket_bev, ctx, False, server_hostname, session, options, place)
+            self = cls._wrap(
+                socket_bev, ctx, False, server_hostname, session, options, handshake_timeout, direct=direct, place=place
+            )
             if host is not None and not _is_numeric(host):
                 socket_bev.connect_hostname(host, port, dns)
             else:
@@ -108,7 +141,16 @@ class TLSBufferEvent(BufferEvent):
         return self
 
     @classmethod
-    def accept(cls, base: EventBase, sock: object, ctx: TLSContext, *, options: Option = Option.CLOSE_ON_FREE) -> Self:
+    def accept(
+        cls,
+        base: EventBase,
+        sock: object,
+        ctx: TLSContext,
+        *,
+        options: Option = Option.CLOSE_ON_FREE,
+        handshake_timeout: float | None = None,
+        direct: bool = False,
+    ) -> Self:
         """Be the server on a connected socket.
 
         Args:
@@ -116,16 +158,19 @@ class TLSBufferEvent(BufferEvent):
             sock: A connected socket, or a descriptor. With CLOSE_ON_FREE it is taken over: a socket object is detached.
             ctx: A context for servers.
             options: How it works.
+            handshake_timeout: As for connect().
+            direct: The socket form: see wrap().
 
         Raises:
             ValueError: The context is for clients.
             TLSError: OpenSSL refused.
         """
         _check_context(ctx, server_side=True)
+        limit = _limit(handshake_timeout, ctx)
         options = Option(check_options(options))
         socket_bev = SocketBufferEvent(base, sock, options)
         try:
-            return cls.wrap(socket_bev, ctx, server_side=True, options=options)
+            return cls.wrap(socket_bev, ctx, server_side=True, options=options, handshake_timeout=limit or None, direct=direct)
         except BaseException:
             socket_bev.abort()
             raise
@@ -140,8 +185,10 @@ class TLSBufferEvent(BufferEvent):
         *,
         session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
+        handshake_timeout: float | None = None,
+        direct: bool = False,
     ) -> Self:
-        """Speak TLS over a bufferevent that is there (``bufferevent_openssl_filter_new``), as STARTTLS does.
+        """Speak TLS over a bufferevent that is there (``bufferevent_openssl_filter_new``).
 
         What stands in its input is taken for the peer's first message; its callbacks aren't called any more, and its read marks
         are taken off.
@@ -153,13 +200,19 @@ class TLSBufferEvent(BufferEvent):
             server_hostname: For a client: as for connect().
             session: For a client: the session to resume, as for connect(). None: none.
             options: How it works.
+            handshake_timeout: As for connect().
+            direct: Take the descriptor over from a SocketBufferEvent, which is closed, or closed as soon as it is connected
+                (``bufferevent_openssl_socket_new``). Large transfers cost less that way; limits and marks are less exact.
 
         Raises:
             ValueError: A host name that can't be one, or the wrong side.
             RuntimeError: Another bufferevent stands on it already.
+            BufferedDataError: With ``direct``: there are bytes in its buffers.
             TLSError: OpenSSL refused.
         """
-        return cls._wrap(underlying, ctx, server_side, server_hostname, session, options, None)
+        return cls._wrap(
+            underlying, ctx, server_side, server_hostname, session, options, handshake_timeout, direct=direct, place=None
+        )
 
     @classmethod
     def _wrap(
@@ -170,6 +223,9 @@ class TLSBufferEvent(BufferEvent):
         server_hostname: str | None,
         session: TLSSession | None,
         options: Option,
+        handshake_timeout: float | None,
+        *,
+        direct: bool,
         place: tuple[str, int] | None,
     ) -> Self:
         if not isinstance(underlying, BufferEvent):
@@ -177,6 +233,9 @@ class TLSBufferEvent(BufferEvent):
         _check_context(ctx, server_side=server_side)
         bits = _check_over(underlying, check_options(options))
         host, is_address = _check_host(server_hostname, ctx)
+        limit = _limit(handshake_timeout, ctx)
+        if direct:
+            _check_bare(underlying)
         key = None
         if place is not None and ctx.client_sessions is not None:
             name = None if host == ffi.NULL else host
@@ -185,79 +244,85 @@ class TLSBufferEvent(BufferEvent):
         offered = ffi.NULL if session is None else session._h
         ctx._before_connection()
         number = next_id()
-        handle = lib.pev_ssl_filter_new(
-            underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, offered, bits, number
-        )
+        check_host = ctx.check_hostname
+        if direct:
+            handle = lib.pev_ssl_socket_new(underlying.base._h, ctx._h, -1, host, is_address, check_host, offered, bits, number)
+        else:
+            handle = lib.pev_ssl_filter_new(
+                underlying._h, ctx._h, server_side, host, is_address, check_host, offered, bits, number
+            )
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
-        self._ctx = ctx
+        self._ctx, self._chosen, self._limit = ctx, None, limit
         self._session_key = key
-        if server_side:
-            connections[number] = self
-        self._underlying = underlying
+        self._direct, self._failure, self._when_plain = direct, None, None
+        self._underlying, self._connector, self._owner = (None if direct else underlying), None, None
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
-        underlying._carry()
         self._start(underlying.base, handle, number, bits)
-        check(lib.pev_ssl_start(handle), self)
+        connections[number] = self
+        if isinstance(underlying, SocketBufferEvent) and direct:
+            self._take_over(underlying)
+        else:
+            underlying._carry()
+            check(lib.pev_ssl_start(handle, limit), self)
         return self
+
+    # ------------------------------------------------------------ the socket form
+
+    def _take_over(self, below: SocketBufferEvent) -> None:
+        """Have its descriptor, now or when it is connected."""
+        if below.fd >= 0 and not lib.pev_bev_connecting(below._h):
+            self._attach(below)
+            return
+        self._connector = below
+        below.set_callbacks(event=lambda bev, what: self._connected(below, what))
+
+    def _attach(self, below: SocketBufferEvent) -> None:
+        owner, fd = below._owner, below.detach()
+        below.abort()
+        code = lib.pev_ssl_attach(self._h, fd, self._limit)
+        if code < 0:
+            if self._options & Option.CLOSE_ON_FREE:
+                os.close(fd)
+            if not self._closed:
+                check(code, self)
+        self._owner = owner
+
+    def _connected(self, below: SocketBufferEvent, what: What) -> None:
+        """The connector is done."""
+        self._connector = None
+        if what & What.CONNECTED:
+            self._attach(below)
+            return
+        self._failure = below.error
+        below.abort()
+        if self._closed:
+            lib.pev_bev_close(self._h, 0)
+        else:
+            check(lib.pev_bev_fail(self._h, What.ERROR, 0), self)
+
+    @property
+    def direct(self) -> bool:
+        """Whether this is the socket form."""
+        return self._direct
 
     # ------------------------------------------------------------ what it is
 
     @property
-    def underlying(self) -> BufferEvent:
-        """What carries the ciphertext (``bufferevent_get_underlying``)."""
+    def underlying(self) -> BufferEvent | None:
+        """What carries the ciphertext (``bufferevent_get_underlying``). None: the socket form has none."""
         return self._underlying
 
     @property
     def fd(self) -> int:
-        """The descriptor of the underlying."""
-        return self._underlying.fd if not self.closed else super().fd
+        """The descriptor, or that of the underlying."""
+        return super().fd if self._underlying is None or self.closed else self._underlying.fd
 
     @property
-    def server_side(self) -> bool:
-        """Whether this is the server."""
-        return self._server_side
-
-    @property
-    def server_hostname(self) -> str | None:
-        """The name that a client asked for."""
-        return self._server_hostname
-
-    @property
-    def version(self) -> str | None:
-        """The version spoken, such as ``"TLSv1.3"`` (``SSL_get_version``). None before the handshake is done."""
-        name = lib.pev_ssl_version(self._h)
-        if not name:
-            if ffi.errno:
-                check(-ffi.errno, self)
-            return None
-        return str(ffi.string(name).decode())
-
-    @property
-    def cipher(self) -> Cipher | None:
-        """The cipher in use (``SSL_get_current_cipher``). None before the handshake is done."""
-        name, protocol, bits = ffi.new("const char **"), ffi.new("const char **"), ffi.new("int *")
-        if not check(lib.pev_ssl_cipher(self._h, name, protocol, bits), self):
-            return None
-        return Cipher(ffi.string(name[0]).decode(), ffi.string(protocol[0]).decode(), bits[0])
-
-    @property
-    def peer_certificate(self) -> bytes | None:
-        """The peer's certificate, as DER (``SSL_get1_peer_certificate``). None: it showed none, or not yet."""
-        out = ffi.new("unsigned char **")
-        n = check(lib.pev_ssl_peer_certificate(self._h, out), self)
-        if not out[0]:
-            return None
-        try:
-            return bytes(ffi.buffer(out[0], n))
-        finally:
-            lib.pev_free(out[0])
-
-    @property
-    def session_reused(self) -> bool:
-        """Whether the handshake resumed an earlier session (``SSL_session_reused``)."""
-        return bool(check(lib.pev_ssl_session_reused(self._h), self))
+    def context(self) -> TLSContext:
+        """The context it is under: the one it was made with, or the one that the name a client asked for led to."""
+        return current_context(self)
 
     @property
     def session(self) -> TLSSession | None:
@@ -272,11 +337,6 @@ class TLSBufferEvent(BufferEvent):
         return TLSSession._of(handle)
 
     @property
-    def context(self) -> TLSContext:
-        """The context it was made with."""
-        return self._ctx
-
-    @property
     def allow_dirty_shutdown(self) -> bool:
         """Take the end of the stream below for a clean one; may be set. Whoever is between the peers can then cut the data
         short (``bufferevent_openssl_set_allow_dirty_shutdown``, ``bufferevent_openssl_get_allow_dirty_shutdown``).
@@ -289,32 +349,36 @@ class TLSBufferEvent(BufferEvent):
             raise TypeError(f"allow_dirty_shutdown must be a bool, not {type(allow).__name__}")
         check(lib.pev_ssl_set_allow_dirty(self._h, allow), self)
 
-    @property
-    def errors(self) -> list[TLSError]:
-        """What OpenSSL said when it failed, oldest first (``bufferevent_get_openssl_error``)."""
-        return [tls_error([code]) for code in self._codes()]
-
-    def _codes(self) -> list[int]:
-        out = ffi.new("unsigned long[]", lib.PEV_TLS_ERRORS)
-        return [out[i] for i in range(lib.pev_ssl_errors(self._h, out, lib.PEV_TLS_ERRORS))]
-
     # ------------------------------------------------------------ why it ended
 
     def _explain(self, events: int, detail: int) -> BaseException:
-        failed: BaseException | None = getattr(self._underlying, "_failure", None)
+        failed: BaseException | None = self._failure or getattr(self._underlying, "_failure", None)
         if failed is not None:
             return failed
         if events & What.TIMEOUT:
             return super()._explain(events, detail)
-        codes = self._codes()
+        error = self._explain_tls()
+        if error is None:
+            return super()._explain(events, detail)
+        error.alert = alert_of(lib.pev_ssl_alert(self._h, 0))
+        error.alert_sent = alert_of(lib.pev_ssl_alert(self._h, 1))
+        return error
+
+    def _explain_tls(self) -> TLSError | None:
+        """What TLS has to say about an ERROR."""
+        if lib.pev_ssl_is_late(self._h):
+            return late_error(self._limit)
+        codes, is_open = self._codes(), lib.pev_ssl_is_open(self._h)
         verify = lib.pev_ssl_verify_result(self._h)
-        if verify and codes and not lib.pev_ssl_is_open(self._h):
+        refused_by_us = lib.pev_ssl_alert(self._h, 0) < 0
+        if verify and codes and not is_open and refused_by_us:
             return tls_certificate_error(verify, codes, name=self._server_hostname or "")
         if codes:
-            return tls_error(codes, doing="" if lib.pev_ssl_is_open(self._h) else "the handshake failed")
+            doing = "" if is_open else "the handshake failed" if refused_by_us else "the peer refused the handshake"
+            return tls_error(codes, doing=doing)
         if lib.pev_ssl_truncated(self._h):
             return self._truncated()
-        return super()._explain(events, detail)
+        return None
 
     def _truncated(self) -> TLSEOFError:
         if lib.pev_ssl_is_open(self._h):
@@ -328,25 +392,97 @@ class TLSBufferEvent(BufferEvent):
     def _going(self) -> str:
         if lib.pev_ssl_is_open(self._h):
             return self.version or "open"
-        return "connecting" if self._underlying._going() == "connecting" else "handshake"
+        below = self._connector or self._underlying
+        return "connecting" if below is not None and below._going() == "connecting" else "handshake"
 
     # ------------------------------------------------------------ the end
 
-    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self, *, timeout: float = CLOSE_TIMEOUT, bidirectional: bool = False) -> None:
         """Close it: what was written goes out, then close_notify; the loop goes on sending, for so long at most. Idempotent;
         allowed in every callback. No callback comes after it.
 
         Args:
             timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
+            bidirectional: Wait for the peer's close_notify too, within the same time; what else it sends is thrown away.
         """
         self._take_sessions()
-        looking_up = getattr(self._underlying, "_lookup", None) is not None
+        if not self._closed:
+            lib.pev_ssl_set_bidirectional(self._h, bool(bidirectional))
+        below = self._connector or self._underlying
+        looking_up = getattr(below, "_lookup", None) is not None
         super().close(timeout=0 if looking_up else timeout)
         self._let_go()
 
+    def lazy_shutdown(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Close it as the libevent book's lazy shutdown does: say close_notify without waiting for the peer's, and keep the
+        session good for both sides. Here all that was written goes out before. It is what close() does.
+        """
+        self.close(timeout=timeout)
+
+    def shutdown_write(self) -> None:
+        """Write nothing more: close_notify goes out after all that was written (``SSL_shutdown``). Reading goes on; the peer
+        gets EOF, and may still send.
+
+        Raises:
+            OSError: EPIPE: it has ended with an ERROR.
+        """
+        check(lib.pev_ssl_finish(self._h), self)
+
+    def unwrap(self, callback: Callable[[BufferEvent], object]) -> None:
+        """Go back to plain bytes below: as shutdown_write(), and when the peer has said close_notify too, this is closed.
+
+        Args:
+            callback: Called as ``callback(bev)`` then, with the underlying, or in the socket form with a SocketBufferEvent made
+                for the descriptor. What the peer sent after its close_notify is, or will be, in its input. If an ERROR comes
+                before, it isn't called.
+
+        Raises:
+            OSError: EPIPE: it has ended with an ERROR.
+        """
+        check_function(callback, "callback")
+        self._when_plain = callback
+        try:
+            check(lib.pev_ssl_unwrap(self._h), self)
+        except BaseException:
+            self._when_plain = None
+            raise
+        if not self.enabled & EventFlag.READ:
+            self.enable(EventFlag.READ)
+        self._hold()
+
+    def _is_busy(self) -> bool:
+        return super()._is_busy() or self._when_plain is not None
+
+    def _uncover(self) -> None:
+        """Both have said close_notify."""
+        if self.closed:
+            return
+        if self._on_read is not None and self.input:
+            self._on_read(self)  # what is below its low mark
+        callback, self._when_plain = self._when_plain, None
+        if callback is None or self.closed:
+            return
+        plain = self._underlying
+        if plain is not None:
+            check(lib.pev_ssl_uncover(self._h), self)
+        else:
+            fd = check(lib.pev_ssl_give_up_fd(self._h), self)
+            plain = SocketBufferEvent(self._base, fd, Option(self._options))
+        super().close(timeout=0)
+        callback(plain)
+
     def _let_go(self) -> None:
-        if self._underlying.closed:
-            self._underlying._carried_away()
+        below, connector = self._underlying, self._connector
+        if below is not None and below.closed:
+            below._carried_away()
+        if connector is not None and self._closed and not self._lingers():
+            self._connector = None
+            connector.abort()
+        if self._closed and not self._lingers():
+            self._owner = None
+
+    def _lingers(self) -> bool:
+        return self._id in self._base._armed
 
     def _take_sessions(self) -> None:
         while handle := lib.pev_ssl_take_session(self._h):
@@ -374,11 +510,23 @@ class TLSBufferEvent(BufferEvent):
     def _ready(self, what: int, detail: int) -> None:
         if what & ~_DATA:
             what = self._look_after_sessions(what, detail)
+            if what & _PLAIN:
+                what &= ~_PLAIN
+                self._base.call_soon(self._uncover)
             if not what:
                 return
         super()._ready(what, detail)
         if what & lib.PEV_NOTE_GONE:
             self._let_go()
+
+
+def _check_bare(underlying: BufferEvent) -> None:
+    """Its descriptor can be taken over without losing a byte."""
+    if not isinstance(underlying, SocketBufferEvent):
+        raise TypeError(f"direct takes a SocketBufferEvent, not a {type(underlying).__name__}")
+    check(lib.pev_bev_usable_alone(underlying._h), underlying)
+    if underlying.input or underlying.output:
+        raise BufferedDataError(f"direct takes a SocketBufferEvent with empty buffers, not {underlying!r}")
 
 
 def _host_of(address: Address) -> tuple[str | None, int]:
@@ -420,6 +568,13 @@ def _check_context(ctx: object, *, server_side: bool) -> None:
         raise ValueError(f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}")
 
 
+def _limit(seconds: float | None, ctx: TLSContext) -> float:
+    """How long a handshake may take; 0: as long as it likes."""
+    if seconds is None:
+        return ctx.handshake_timeout or 0.0
+    return check_seconds(seconds, "handshake_timeout", positive=True)
+
+
 def _check_over(underlying: BufferEvent, bits: int) -> int:
     """The options for standing on this underlying."""
     if bits & Option.THREADSAFE and not underlying.options & Option.THREADSAFE:
@@ -457,4 +612,6 @@ def _check_host(name: str | None, ctx: TLSContext) -> tuple[Any, bool]:
     return raw, False
 
 
-__all__ = ["Cipher", "TLSBufferEvent"]
+BufferEvent._wrap = TLSBufferEvent.wrap
+
+__all__ = ["TLSBufferEvent"]

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from enum import unique
 from typing import TYPE_CHECKING, TypeAlias
 
-from .._handle import Handle
 from .._libevent import ffi, lib
 from ..errors import check, check_callable, check_flags, check_int
 from ..flags import NamedFlag
+from .ciphers import Ciphers
 from .client_sessions import ClientSessions, SessionKey
 from .resumption import StoreAccess
 from .session import TLSSession, copied
@@ -50,7 +50,7 @@ class SessionCacheMode(NamedFlag):
 _ALL_MODES = sum(SessionCacheMode)
 
 
-class ContextSessions(Handle):
+class ContextSessions(Ciphers):
     """What TLSContext says about sessions."""
 
     __slots__ = (
@@ -63,7 +63,6 @@ class ContextSessions(Handle):
         "_ticket_keys",
     )
 
-    _server_side: bool
     _access: StoreAccess | None
     _client_sessions: ClientSessions | None
     _on_get_session: GetSession | None

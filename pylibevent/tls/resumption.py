@@ -7,18 +7,14 @@ user's raises means one too, and is raised by the loop after the pass.
 
 from __future__ import annotations
 
-import _thread
 import logging
 import time
-import weakref
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from .._libevent import ffi, lib
+from .answers import connections
 from .session import TLSSession
 from .store import SessionStore
-
-if TYPE_CHECKING:
-    from .bufferevent import TLSBufferEvent
 
 PAUSE = 1.0
 """Seconds that a store is left alone after it failed, so that not every handshake waits for it. nginx leaves a server alone for
@@ -28,9 +24,6 @@ SLOW = 0.1
 """Seconds from which on an answer counts as a failure too: the loop stands still meanwhile. A full handshake takes 0.001."""
 
 _logger = logging.getLogger("pylibevent")
-
-connections: weakref.WeakValueDictionary[int, TLSBufferEvent] = weakref.WeakValueDictionary()
-"""Servers' connections whose context wants to be asked, by number."""
 
 
 class StoreAccess:
@@ -77,15 +70,7 @@ class StoreAccess:
         _logger.warning("session store %r %s; it isn't asked for %g s, and handshakes are full ones", self.store, text, PAUSE)
 
 
-def _interrupted(_kind: object, error: BaseException, _traceback: object) -> None:
-    """Something came before the callback had begun."""
-    if isinstance(error, KeyboardInterrupt):
-        _thread.interrupt_main()
-    else:
-        _logger.error("looking for a session: %s", repr(error))
-
-
-@ffi.def_extern(onerror=_interrupted)  # type: ignore[untyped-decorator]
+@ffi.def_extern(error=None)  # type: ignore[untyped-decorator]
 def pev_session_wanted(number: int, id: Any, length: int, once: int, answer: Any) -> None:
     """OpenSSL, inside a handshake: is there a session of this number?"""
     bev = connections.get(number)
@@ -97,18 +82,7 @@ def pev_session_wanted(number: int, id: Any, length: int, once: int, answer: Any
         if data is not None and not lib.pev_session_answer(answer, data, len(data)):
             _logger.warning("what was found for session %s isn't that session: the handshake is a full one", name.hex())
     except BaseException as error:
-        _raise_later(bev, error)
+        bev._base._keep(error)
 
 
-def _raise_later(bev: TLSBufferEvent, error: BaseException) -> None:
-    """Have the loop raise it, after the pass."""
-    base = bev.base
-    base._soon.append((_raise, (error,)))
-    lib.pev_loop_wake(base._h)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
-
-
-__all__ = ["PAUSE", "SLOW", "StoreAccess", "connections"]
+__all__ = ["PAUSE", "SLOW", "StoreAccess"]

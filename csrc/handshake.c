@@ -1,0 +1,102 @@
+/* How long handshakes take, and which alerts were sent.
+ *
+ * libevent's timeouts begin anew with each byte, so that a peer who sends one now and then lives for ever (facts of TLS 3,
+ * row 12). So the whole handshake has one timer, from when the stream below is open until CONNECTED or an error.
+ */
+#include "tls.h"
+
+static double
+since(const struct timespec *then)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
+}
+
+static void
+on_time_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct pev_ssl *s = arg;
+	struct pev_bev *h = &s->b;
+	PEV_UNUSED(fd);
+	PEV_UNUSED(what);
+	if (h->bev == NULL || h->open || (h->ended & BEV_EVENT_ERROR))
+		return;
+	s->late = s->failed = s->broken = 1;
+	if (h->lingering) {
+		pev_bev_free(h);
+		return;
+	}
+	bufferevent_disable(h->bev, EV_READ | EV_WRITE);
+	pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, 0);
+}
+
+/* The stream below is open: the first message can go out. */
+void
+pev_ssl_begin(struct pev_bev *h)
+{
+	struct pev_ssl *s = pev_ssl_of(h);
+	struct timeval tv;
+	if (s->began || h->bev == NULL)
+		return;
+	s->began = 1;
+	clock_gettime(CLOCK_MONOTONIC, &s->begun);
+	if (s->limit <= 0 || pev_timeval(s->limit, &tv) < 0)
+		return;
+	s->timer = event_new(h->source.loop->base, -1, 0, on_time_over, s);
+	if (s->timer != NULL)
+		event_add(s->timer, &tv);
+}
+
+void
+pev_ssl_stop_timer(struct pev_ssl *s)
+{
+	if (s->timer != NULL)
+		event_free(s->timer);
+	s->timer = NULL;
+}
+
+void
+pev_ssl_done(struct pev_ssl *s)
+{
+	pev_ssl_stop_timer(s);
+	if (s->took < 0 && s->began)
+		s->took = since(&s->begun);
+}
+
+/* OpenSSL tells of each alert; its queue of errors knows only those that came in. */
+void
+pev_ssl_on_info(const SSL *ssl, int where, int value)
+{
+	struct pev_ssl *s;
+	if (!(where & SSL_CB_ALERT) || (s = pev_ssl_of_ssl(ssl)) == NULL)
+		return;
+	if ((value & 0xff) == SSL_AD_CLOSE_NOTIFY)
+		return;
+	if (where & SSL_CB_WRITE)
+		s->alert_out = (short)(value & 0xff);
+	else
+		s->alert_in = (short)(value & 0xff);
+}
+
+/* ------------------------------------------------------------------ what Python asks */
+
+int
+pev_ssl_is_late(struct pev_bev *h)
+{
+	return pev_ssl_of(h)->late;
+}
+
+/* Seconds; negative while it isn't done. */
+double
+pev_ssl_handshake_time(struct pev_bev *h)
+{
+	return pev_ssl_of(h)->took;
+}
+
+/* The last alert that was sent, or came in; -1: none but close_notify. */
+int
+pev_ssl_alert(struct pev_bev *h, int sent)
+{
+	return sent ? pev_ssl_of(h)->alert_out : pev_ssl_of(h)->alert_in;
+}

@@ -1,0 +1,240 @@
+/* What a connection knows of its peer, and new keys for it. */
+#include "tls.h"
+
+#include <openssl/x509v3.h>
+
+/* For what makes sense once the handshake is done. */
+static int
+look_open(struct pev_bev *h)
+{
+	int code = pev_ssl_look(h);
+	if (code == 0 && !h->open) {
+		pev_ssl_looked(h);
+		return -ENOTCONN;
+	}
+	return code;
+}
+
+static int
+leave(struct pev_bev *h, int ok)
+{
+	int code = ok ? pev_tls_well() : pev_tls_failed();
+	pev_ssl_looked(h);
+	return code;
+}
+
+/* ------------------------------------------------------------------ certificates */
+
+/* The certificate at an index, from the peer's up, as the peer sent them or as they were verified; its length, 0: there is
+ * none. Python frees it. A server's chain as it was sent begins above the client's own. */
+int
+pev_ssl_chain(struct pev_bev *h, int verified, int index, unsigned char **der)
+{
+	STACK_OF(X509) * chain;
+	SSL *ssl = pev_ssl_of(h)->ssl;
+	X509 *own = NULL;
+	int n, code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	*der = NULL;
+	chain = verified ? SSL_get0_verified_chain(ssl) : SSL_get_peer_cert_chain(ssl);
+	if (!verified && SSL_is_server(ssl) && index-- == 0)
+		own = SSL_get0_peer_certificate(ssl);
+	n = own != NULL ? pev_der_of(own, der) : index >= 0 && index < sk_X509_num(chain) ?
+	    pev_der_of(sk_X509_value(chain, index), der) : 0;
+	pev_ssl_looked(h);
+	return n;
+}
+
+/* RFC 5929: the hash of the server's certificate, by the signature's own algorithm or SHA-256 where that is weak. */
+int
+pev_ssl_end_point(struct pev_bev *h, unsigned char *out)
+{
+	SSL *ssl = pev_ssl_of(h)->ssl;
+	X509 *certificate;
+	const EVP_MD *md = NULL;
+	unsigned n = 0;
+	int nid, code = look_open(h);
+	if (code < 0)
+		return code;
+	certificate = SSL_is_server(ssl) ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
+	if (certificate != NULL) {
+		if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &nid, NULL) && nid != NID_undef)
+			md = EVP_get_digestbynid(nid);
+		if (md == NULL || nid == NID_md5 || nid == NID_sha1)
+			md = EVP_sha256();
+		if (!X509_digest(certificate, md, out, &n))
+			n = 0;
+	}
+	ERR_clear_error();
+	pev_ssl_looked(h);
+	return (int)n;
+}
+
+/* ------------------------------------------------------------------ keys and secrets */
+
+int
+pev_ssl_export(struct pev_bev *h, const char *label, int n_label, const char *about, int n_about, int has_about,
+    unsigned char *out, int n)
+{
+	int code = look_open(h);
+	if (code < 0)
+		return code;
+	ERR_clear_error();
+	return leave(h, SSL_export_keying_material(pev_ssl_of(h)->ssl, out, (size_t)n, label, (size_t)n_label,
+	                    (const unsigned char *)about, (size_t)n_about, has_about) == 1);
+}
+
+int
+pev_ssl_finished(struct pev_bev *h, int of_peer, unsigned char *out, int most)
+{
+	SSL *ssl = pev_ssl_of(h)->ssl;
+	size_t n;
+	int code = look_open(h);
+	if (code < 0)
+		return code;
+	n = of_peer ? SSL_get_peer_finished(ssl, out, (size_t)most) : SSL_get_finished(ssl, out, (size_t)most);
+	pev_ssl_looked(h);
+	return (int)(n < (size_t)most ? n : (size_t)most);
+}
+
+/* NULL and errno 0: none */
+const char *
+pev_ssl_group(struct pev_bev *h)
+{
+	SSL *ssl = pev_ssl_of(h)->ssl;
+	const char *name = NULL;
+	int nid, code = pev_ssl_look(h);
+	errno = code < 0 ? -code : 0;
+	if (code < 0)
+		return NULL;
+	nid = h->open ? (int)SSL_get_negotiated_group(ssl) : NID_undef;
+	if (nid != NID_undef)
+		name = nid & TLSEXT_nid_unknown ? "unknown" : OBJ_nid2sn(nid);
+	pev_ssl_looked(h);
+	ERR_clear_error();
+	errno = 0;
+	return name;
+}
+
+int
+pev_ssl_pending(struct pev_bev *h)
+{
+	int n, code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	n = SSL_pending(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	return n;
+}
+
+/* What both sides have, the client's first choice first; 1, or 0 when there are no more. */
+int
+pev_ssl_shared_cipher(struct pev_bev *h, int index, const char **name, const char **protocol, int *bits)
+{
+	SSL *ssl = pev_ssl_of(h)->ssl;
+	STACK_OF(SSL_CIPHER) * theirs;
+	STACK_OF(SSL_CIPHER) * ours;
+	const SSL_CIPHER *cipher = NULL;
+	int i, code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	theirs = SSL_get_client_ciphers(ssl);
+	ours = SSL_get_ciphers(ssl);
+	for (i = 0; SSL_is_server(ssl) && i < sk_SSL_CIPHER_num(theirs); i++) {
+		if (sk_SSL_CIPHER_find(ours, (SSL_CIPHER *)sk_SSL_CIPHER_value(theirs, i)) < 0)
+			continue;
+		if (index-- == 0) {
+			cipher = sk_SSL_CIPHER_value(theirs, i);
+			break;
+		}
+	}
+	if (cipher != NULL) {
+		*name = SSL_CIPHER_get_name(cipher);
+		*protocol = SSL_CIPHER_get_version(cipher);
+		*bits = SSL_CIPHER_get_bits(cipher, NULL);
+	}
+	pev_ssl_looked(h);
+	return cipher != NULL;
+}
+
+/* TLS1_2_VERSION and so on; 0 before the handshake is done */
+int
+pev_ssl_protocol(struct pev_bev *h)
+{
+	return h->open ? SSL_version(pev_ssl_of(h)->ssl) : 0;
+}
+
+/* Send what OpenSSL has made ready. What finds no room goes out with the next write. */
+static void
+send_now(struct pev_ssl *s)
+{
+	SSL_do_handshake(s->ssl);
+	ERR_clear_error();
+	if (s->b.under != NULL && s->b.under->bev != NULL)
+		bufferevent_trigger(s->b.under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* TLS 1.3: new keys for what we send, and on request for what the peer sends. */
+int
+pev_ssl_new_keys(struct pev_bev *h, int peer_too)
+{
+	struct pev_ssl *s = pev_ssl_of(h);
+	int ok, code = look_open(h);
+	if (code < 0)
+		return code;
+	ERR_clear_error();
+	ok = SSL_key_update(s->ssl, peer_too ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
+	code = ok ? 0 : pev_tls_failed();
+	if (ok)
+		send_now(s);
+	pev_ssl_looked(h);
+	return code;
+}
+
+/* TLS 1.3: a server asks its client for a certificate after all. */
+int
+pev_ssl_ask_certificate(struct pev_bev *h, int required)
+{
+	struct pev_ssl *s = pev_ssl_of(h);
+	int mode = SSL_VERIFY_PEER | SSL_VERIFY_POST_HANDSHAKE | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+	int ok, code = look_open(h);
+	if (code < 0)
+		return code;
+	ERR_clear_error();
+	SSL_set_verify(s->ssl, mode, SSL_get_verify_callback(s->ssl));
+	ok = SSL_verify_client_post_handshake(s->ssl) == 1;
+	code = ok ? 0 : pev_tls_failed();
+	if (ok)
+		send_now(s);
+	pev_ssl_looked(h);
+	return code;
+}
+
+/* TLS 1.2: the handshake once more. libevent takes a refusal for a success, and a filter waits until something is written
+ * below (facts of TLS 3, row 10). */
+int
+pev_ssl_renegotiate(struct pev_bev *h)
+{
+	struct pev_ssl *s = pev_ssl_of(h);
+	int code = look_open(h);
+	if (code < 0)
+		return code;
+	ERR_clear_error();
+	if (SSL_get_options(s->ssl) & SSL_OP_NO_RENEGOTIATION) {
+		ERR_raise(ERR_LIB_SSL, SSL_R_NO_RENEGOTIATION);
+		return leave(h, 0);
+	}
+	code = bufferevent_ssl_renegotiate(h->bev) < 0 && ERR_peek_error() != 0 ? pev_tls_failed() : 0;
+	if (h->under != NULL && h->under->bev != NULL)
+		bufferevent_trigger(h->under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	pev_ssl_looked(h);
+	return code;
+}
+
+/* How many were done. */
+long
+pev_ssl_renegotiations(struct pev_bev *h)
+{
+	return SSL_total_renegotiations(pev_ssl_of(h)->ssl);
+}

@@ -1,0 +1,126 @@
+/* What the files about TLS share: contexts and connections as C knows them. */
+#ifndef PEV_TLS_H
+#define PEV_TLS_H
+
+#include "session.h"
+
+#include <openssl/err.h>
+
+struct pev_hello;
+
+struct pev_tls_context {
+	SSL_CTX *ctx;
+	struct pev_sessions *sessions; /* goes with ctx */
+	int refs; /* Python's handle, and each connection */
+	uint64_t id;
+	unsigned char is_server;
+	unsigned asks;           /* PEV_ASK_...: what Python answers */
+	pthread_mutex_t lock;    /* a change of the context, and the making of connections from it */
+	struct pev_hello *hello; /* contexts by name */
+	unsigned char *alpn;     /* a server's protocols, best first, in the form of the wire */
+	unsigned n_alpn;
+	unsigned char *ocsp; /* a server's OCSP response */
+	int n_ocsp;
+	int ocsp_policy; /* a client's: PEV_OCSP_... */
+	int keylog;      /* a descriptor, or -1 */
+	char *groups;    /* for connections that come to this context by name */
+};
+
+struct pev_ssl {
+	struct pev_bev b;
+	SSL *ssl;
+	struct pev_tls_context *context;
+	struct pev_link link; /* to sessions */
+	unsigned char truncated; /* the stream below ended without a close_notify */
+	unsigned char failed;    /* no close_notify can be sent any more */
+	unsigned char broken;    /* the one below failed: nothing can be sent any more */
+	unsigned char closing;   /* close_notify is on its way */
+	unsigned char is_server;
+	unsigned char late;        /* the handshake took too long */
+	unsigned char began;       /* the handshake */
+	unsigned char asking;      /* Python is being asked, with libevent on the stack */
+	unsigned char allow_dirty; /* the socket form's: libevent's own isn't enough under OpenSSL 3 */
+	unsigned char finishing;   /* PEV_FINISH_...: close_notify is due, or said, before the end */
+	unsigned char waiting;     /* a bidirectional close waits for the peer's close_notify */
+	short alert_in, alert_out; /* -1: none */
+	double limit;              /* seconds for the handshake, 0: none */
+	struct timespec begun;
+	double took; /* seconds, negative while it isn't done */
+	struct event *timer;
+	struct event *stall; /* the socket form's: something stands in the SSL that no descriptor tells of */
+	int n_errors;
+	unsigned long errors[PEV_TLS_ERRORS];
+};
+
+static inline struct pev_ssl *
+pev_ssl_of(struct pev_bev *h)
+{
+	return (struct pev_ssl *)h;
+}
+
+/* ---- tls.c ---- */
+
+int pev_tls_failed(void);
+int pev_tls_well(void);
+struct pev_tls_context *pev_tls_context_hold(struct pev_tls_context *context);
+struct pev_tls_context *pev_tls_context_of(SSL_CTX *ctx);
+struct pev_ssl *pev_ssl_of_ssl(const SSL *ssl);
+void pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s);
+
+/* ---- ask.c ---- */
+
+int pev_ask_begin(struct pev_ssl *s);
+void pev_ask_end(struct pev_ssl *s);
+
+/* Python (answers.py) */
+extern int pev_ask_name(uint64_t connection, const char *name);
+extern int pev_ask_verify(uint64_t connection, const struct pev_verify_step *step);
+extern int pev_ask_ocsp(uint64_t connection, const unsigned char *response, int length);
+extern int pev_ask_psk_client(uint64_t connection, const char *hint, char *identity, int most_identity, unsigned char *key,
+    int most_key);
+extern int pev_ask_psk_server(uint64_t connection, const char *identity, unsigned char *key, int most_key);
+
+/* ---- hello.c ---- */
+
+void pev_hello_install(SSL_CTX *ctx);
+
+/* ---- verify.c ---- */
+
+int pev_on_verify(int ok, X509_STORE_CTX *store);
+void pev_verify_switch(SSL *ssl, struct pev_tls_context *context);
+int pev_der_of(X509 *certificate, unsigned char **der);
+
+/* ---- psk.c ---- */
+
+void pev_psk_switch(SSL *ssl, struct pev_tls_context *context);
+
+/* ---- handshake.c ---- */
+
+void pev_ssl_begin(struct pev_bev *h);
+void pev_ssl_done(struct pev_ssl *s);
+void pev_ssl_stop_timer(struct pev_ssl *s);
+void pev_ssl_on_info(const SSL *ssl, int where, int value);
+
+/* ---- ssl.c ---- */
+
+struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host,
+    struct pev_session *session, uint64_t id);
+void pev_ssl_unmake(struct pev_ssl *s);
+void pev_ssl_take_errors(struct pev_ssl *s);
+short pev_ssl_connected(struct pev_ssl *s, short what);
+void pev_ssl_keep_session(struct pev_ssl *s);
+void pev_ssl_on_drop(struct pev_bev *h);
+
+int pev_ssl_look(struct pev_bev *h);
+void pev_ssl_looked(struct pev_bev *h);
+
+/* ---- finish.c ---- */
+
+enum { PEV_FINISH_NOT, PEV_FINISH_HALF, PEV_FINISH_UNWRAP };
+
+int pev_ssl_say_goodbye(struct pev_ssl *s);
+int pev_ssl_awaits_goodbye(struct pev_ssl *s);
+void pev_ssl_step_finish(struct pev_bev *h);
+short pev_ssl_on_eof(struct pev_ssl *s, short what);
+
+#endif
