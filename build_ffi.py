@@ -23,7 +23,7 @@ CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
 NAMES += ["finish", "inspect", "session", "ticket", "seal"]
-SOURCES = [*NAMES, "source", "span", "change", "reference", "closing", "socket", "farewell", "policy", "resumption"]
+SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "policy", "resumption"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

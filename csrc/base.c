@@ -6,7 +6,7 @@
 int
 pev_loop_priorities(struct pev_loop *loop)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	return code < 0 ? code : loop->n_priorities;
 }
@@ -20,13 +20,14 @@ pev_loop_has_children(struct pev_loop *loop)
 const char *
 pev_loop_method(struct pev_loop *loop)
 {
+	PEV_VISIT(pev_visit_shared(loop));
 	return loop->base ? event_base_get_method(loop->base) : NULL;
 }
 
 int
 pev_loop_features(struct pev_loop *loop)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	return code < 0 ? code : event_base_get_features(loop->base);
 }
@@ -34,7 +35,7 @@ pev_loop_features(struct pev_loop *loop)
 int
 pev_loop_count(struct pev_loop *loop, int kinds)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	return code < 0 ? code : event_base_get_num_events(loop->base, (unsigned)kinds);
 }
@@ -42,7 +43,7 @@ pev_loop_count(struct pev_loop *loop, int kinds)
 int
 pev_loop_max(struct pev_loop *loop, int kinds, int clear)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	return code < 0 ? code : event_base_get_max_events(loop->base, (unsigned)kinds, clear);
 }
@@ -50,7 +51,7 @@ pev_loop_max(struct pev_loop *loop, int kinds, int clear)
 int
 pev_loop_now(struct pev_loop *loop, int cached, double *out)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	struct timeval tv;
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
@@ -68,6 +69,7 @@ pev_loop_now(struct pev_loop *loop, int cached, double *out)
 int
 pev_loop_update_now(struct pev_loop *loop)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
@@ -78,7 +80,7 @@ pev_loop_update_now(struct pev_loop *loop)
 int
 pev_loop_monotonic(struct pev_loop *loop, double *out)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	struct timeval tv;
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
@@ -92,7 +94,7 @@ pev_loop_monotonic(struct pev_loop *loop, double *out)
 int
 pev_loop_active_by_fd(struct pev_loop *loop, int fd, int events)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
 		return code;
@@ -105,7 +107,7 @@ pev_loop_active_by_fd(struct pev_loop *loop, int fd, int events)
 int
 pev_loop_active_by_signal(struct pev_loop *loop, int signum)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
 		return code;
@@ -125,7 +127,7 @@ pev_loop_statistics(struct pev_loop *loop, struct pev_statistics *out)
 const void *
 pev_loop_common_timeout(struct pev_loop *loop, double seconds)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	struct timeval tv;
 	const struct timeval *common;
 	int code = pev_loop_usable(loop, 1);

@@ -15,20 +15,29 @@
 
 #include <limits.h>
 
-/* Which ends Python has frozen; libevent doesn't tell. */
-enum { START_FROZEN = 1, END_FROZEN = 2 };
-
 /* ------------------------------------------------------------------ entering and leaving */
 
 static int
 frozen_for(const struct pev_buffer *h, int needs)
 {
-	int start = h->frozen & START_FROZEN, end = h->frozen & END_FROZEN;
+	int start = h->frozen & PEV_START_FROZEN, end = h->frozen & PEV_END_FROZEN;
 	if (h->owner != NULL) {
 		start |= h->is_output;
 		end |= !h->is_output;
 	}
 	return (end && (needs & PEV_ADD)) || (start && (needs & (PEV_PREPEND | PEV_DRAIN)));
+}
+
+/* A thread that was inside when the process forked holds the lock, for ever. This call is counted, too. */
+static int
+survived_fork(struct pev_buffer *h)
+{
+	if (h->fork_generation == pev_fork_generation)
+		return 0;
+	if (h->inside > 1)
+		return -PEV_EFORKED;
+	h->fork_generation = pev_fork_generation;
+	return 0;
 }
 
 static int
@@ -37,7 +46,7 @@ find_buffer(struct pev_buffer *h, struct evbuffer **out)
 	int code;
 	if (h->own != NULL) {
 		*out = h->own;
-		return h->closed ? -PEV_ECLOSED : 0;
+		return h->closed ? -PEV_ECLOSED : survived_fork(h);
 	}
 	if (h->owner == NULL)
 		return -PEV_ECLOSED; /* the bufferevent is gone */
@@ -62,6 +71,8 @@ allowed(const struct pev_buffer *h, int needs)
 		return -PEV_ECLOSED;
 	if (needs && exported(h))
 		return -PEV_EPEEKED;
+	if ((needs & (PEV_ADD | PEV_PREPEND)) && h->is_output && h->owner != NULL && h->owner->half)
+		return -EPIPE;
 	return frozen_for(h, needs) ? -PEV_EFROZEN : 0;
 }
 
@@ -101,6 +112,7 @@ pev_buffer_new(uint64_t id)
 	if (h == NULL)
 		return NULL;
 	h->id = id;
+	h->fork_generation = pev_fork_generation;
 	h->own = evbuffer_new();
 	if (h->own == NULL || evbuffer_enable_locking(h->own, NULL) < 0) {
 		if (h->own)
@@ -116,12 +128,21 @@ pev_buffer_new(uint64_t id)
 struct pev_buffer *
 pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
 {
+	PEV_VISIT(pev_visit_bev(owner));
 	struct pev_buffer *h;
 	int code = pev_bev_usable(owner);
-	if (code == 0 && owner->views[!!is_output] != NULL)
-		code = -EEXIST;
 	if (code < 0) {
 		errno = -code;
+		return NULL;
+	}
+	h = owner->views[!!is_output];
+	if (h != NULL && h->is_orphan) {
+		h->is_orphan = 0;
+		h->id = id;
+		return h;
+	}
+	if (h != NULL) {
+		errno = EEXIST;
 		return NULL;
 	}
 	h = pev_new(sizeof *h);
@@ -139,6 +160,7 @@ pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
 int
 pev_buffer_close(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code;
 	if (h->own == NULL)
@@ -160,20 +182,40 @@ pev_buffer_close(struct pev_buffer *h)
 	return (int)pev_buffer_leave(buf, 0);
 }
 
+static void
+free_own(struct pev_buffer *h)
+{
+	if (h->callback != NULL)
+		evbuffer_remove_cb_entry(h->own, h->callback);
+	evbuffer_unfreeze(h->own, 1); /* a chain may refer to this very buffer: empty, it lets go of itself */
+	evbuffer_drain(h->own, evbuffer_get_length(h->own));
+	evbuffer_free(h->own);
+}
+
+/* 0: the bufferevent is in use by another thread, or by the pass, and will free the handle. */
+static int
+leave_owner(struct pev_buffer *h)
+{
+	PEV_VISIT(pev_visit_bev(h->owner));
+	struct pev_loop *loop = h->owner->source.loop;
+	if (h->callback != NULL && (loop->in_pass || pev_buffer_watch(h, 0) < 0)) {
+		h->is_orphan = 1;
+		return 0;
+	}
+	h->owner->views[h->is_output] = NULL;
+	return 1;
+}
+
 void
 pev_buffer_drop(struct pev_buffer *h)
 {
-	if (h->owner != NULL) {
-		pev_buffer_watch(h, 0);
-		h->owner->views[h->is_output] = NULL;
-	}
-	if (h->own != NULL && h->callback != NULL)
-		evbuffer_remove_cb_entry(h->own, h->callback);
 	pev_forget_changes(h);
+	if (h->owner != NULL && !leave_owner(h))
+		return;
 	if (h->own != NULL) {
-		evbuffer_unfreeze(h->own, 1); /* a chain may refer to this very buffer: empty, it lets go of itself */
-		evbuffer_drain(h->own, evbuffer_get_length(h->own));
-		evbuffer_free(h->own);
+		PEV_VISIT(pev_visit_buffer(h));
+		if (survived_fork(h) == 0) /* else its lock is held for ever, and its memory is the price */
+			free_own(h);
 	}
 	pev_delete(h);
 }
@@ -189,13 +231,17 @@ pev_buffer_owner_gone(struct pev_buffer *h, int keep)
 		                                      : bufferevent_get_input(h->owner->bev), h->callback);
 	h->callback = NULL;
 	pev_forget_changes(h);
-	if (!keep)
-		h->owner = NULL;
+	if (keep)
+		return;
+	h->owner = NULL;
+	if (h->is_orphan)
+		pev_delete(h);
 }
 
 int
 pev_buffer_check(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	return find_buffer(h, &buf);
 }
@@ -205,6 +251,7 @@ pev_buffer_check(struct pev_buffer *h)
 long long
 pev_buffer_length(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = find_buffer(h, &buf);
 	return code < 0 ? code : (long long)evbuffer_get_length(buf);
@@ -213,6 +260,7 @@ pev_buffer_length(struct pev_buffer *h)
 long long
 pev_buffer_contiguous(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = find_buffer(h, &buf);
 	return code < 0 ? code : (long long)evbuffer_get_contiguous_space(buf);
@@ -221,6 +269,7 @@ pev_buffer_contiguous(struct pev_buffer *h)
 int
 pev_buffer_add(struct pev_buffer *h, const char *data, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
 	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_add(buf, data, n)));
@@ -229,6 +278,7 @@ pev_buffer_add(struct pev_buffer *h, const char *data, size_t n)
 int
 pev_buffer_prepend(struct pev_buffer *h, const char *data, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_PREPEND, &buf);
 	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_prepend(buf, data, n)));
@@ -237,6 +287,7 @@ pev_buffer_prepend(struct pev_buffer *h, const char *data, size_t n)
 int
 pev_buffer_drain(struct pev_buffer *h, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_drain(buf, n)));
@@ -245,6 +296,7 @@ pev_buffer_drain(struct pev_buffer *h, size_t n)
 long long
 pev_buffer_remove(struct pev_buffer *h, char *out, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	ev_ssize_t copied;
 	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
@@ -280,6 +332,7 @@ copy_out(struct evbuffer *buf, struct evbuffer_ptr *from, char *out, size_t n)
 long long
 pev_buffer_copyout(struct pev_buffer *h, char *out, size_t n, size_t start)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_ptr from;
 	size_t length;
@@ -297,6 +350,7 @@ pev_buffer_copyout(struct pev_buffer *h, char *out, size_t n, size_t start)
 int
 pev_buffer_expand(struct pev_buffer *h, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
 	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_expand(buf, n)));
@@ -304,8 +358,6 @@ pev_buffer_expand(struct pev_buffer *h, size_t n)
 
 /* Once a program shares chains between buffers, libevent's pullup can write into another one's bytes (facts of libevent
  * 3.7): then go the long way. */
-static int multicast_seen;
-
 static int
 pullup_by_copy(struct evbuffer *buf, size_t n)
 {
@@ -324,6 +376,7 @@ pullup_by_copy(struct evbuffer *buf, size_t n)
 int
 pev_buffer_pullup(struct pev_buffer *h, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int is_output = h->owner != NULL && h->is_output;
 	int code = pev_buffer_enter(h, is_output ? PEV_LOOK : PEV_DRAIN | PEV_PREPEND, &buf), r = 0;
@@ -335,11 +388,11 @@ pev_buffer_pullup(struct pev_buffer *h, size_t n)
 		n = evbuffer_get_length(buf);
 	if (n <= evbuffer_get_contiguous_space(buf))
 		return (int)pev_buffer_leave(buf, 0);
-	if (multicast_seen && is_output)
+	if (pev_multicast_seen() && is_output)
 		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (h->callback != NULL) /* no byte comes or goes */
 		evbuffer_cb_clear_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
-	if (multicast_seen)
+	if (pev_multicast_seen())
 		r = pullup_by_copy(buf, n);
 	else if (evbuffer_pullup(buf, (ev_ssize_t)n) == NULL)
 		r = -1;
@@ -358,29 +411,44 @@ leave_both(struct evbuffer *buf, struct evbuffer *other, long long result)
 	return result;
 }
 
-/* Both are locked when it says 0, in the order of their addresses: two threads may have them the other way round. */
+/* Which to lock first, so that no two threads wait for each other: a bufferevent's before one of its own, whose chains it may
+ * share and let go of while it sends; else by address. */
+static int
+goes_first(const struct pev_buffer *h, const struct evbuffer *buf, const struct pev_buffer *other,
+    const struct evbuffer *other_buf)
+{
+	if ((h->owner != NULL) != (other->owner != NULL))
+		return h->owner != NULL;
+	return buf < other_buf;
+}
+
+/* Both are locked when it says 0. */
 static int
 enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_buffer *other, int other_needs,
     struct evbuffer **other_buf)
 {
-	int code = find_buffer(h, buf);
-	if (code == 0)
-		code = find_buffer(other, other_buf);
+	int first, code = find_buffer(h, buf);
 	if (code < 0)
 		return code;
+	code = find_buffer(other, other_buf);
+	if (code < 0)
+		return code - PEV_OTHER;
 	if (*buf == *other_buf)
 		return -PEV_EVALUE;
-	evbuffer_lock(*buf < *other_buf ? *buf : *other_buf);
-	evbuffer_lock(*buf < *other_buf ? *other_buf : *buf);
+	first = goes_first(h, *buf, other, *other_buf);
+	evbuffer_lock(first ? *buf : *other_buf);
+	evbuffer_lock(first ? *other_buf : *buf);
 	code = allowed(h, needs);
-	if (code == 0)
-		code = allowed(other, other_needs);
+	if (code == 0 && (code = allowed(other, other_needs)) < 0)
+		code -= PEV_OTHER;
 	return code < 0 ? (int)leave_both(*buf, *other_buf, code) : 0;
 }
 
 int
 pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
+	PEV_VISIT(pev_visit_buffer(h));
+	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_ADD, &buf, from, PEV_DRAIN, &source);
 	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_add_buffer(buf, source)));
@@ -389,6 +457,8 @@ pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
 int
 pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
 {
+	PEV_VISIT(pev_visit_buffer(h));
+	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_PREPEND, &buf, from, PEV_DRAIN, &source);
 	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_prepend_buffer(buf, source)));
@@ -399,6 +469,8 @@ pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
 int
 pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 {
+	PEV_VISIT(pev_visit_buffer(h));
+	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source, *fresh;
 	int code, r;
 	if (from->owner != NULL)
@@ -409,7 +481,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 	fresh = evbuffer_new();
 	if (fresh == NULL)
 		return (int)leave_both(buf, source, -ENOMEM);
-	multicast_seen = 1;
+	pev_start_multicast();
 	r = evbuffer_add_buffer_reference(fresh, source);
 	code = r < 0 ? -PEV_EVALUE : result_of(evbuffer_add_buffer(buf, fresh));
 	evbuffer_free(fresh);
@@ -420,6 +492,8 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 long long
 pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
+	PEV_VISIT(pev_visit_buffer(to));
 	struct evbuffer *buf, *destination;
 	long long moved = 0;
 	int code = enter_both(h, PEV_DRAIN, &buf, to, PEV_ADD, &destination);
@@ -444,6 +518,7 @@ pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
 int
 pev_buffer_readline(struct pev_buffer *h, int style, char **line, size_t *n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	if (code < 0)
@@ -466,6 +541,7 @@ pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *out, size_t position
 long long
 pev_buffer_search(struct pev_buffer *h, const char *what, size_t n, size_t start, size_t end)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_ptr from, to, found;
 	size_t length;
@@ -494,6 +570,7 @@ pev_buffer_search(struct pev_buffer *h, const char *what, size_t n, size_t start
 long long
 pev_buffer_search_eol(struct pev_buffer *h, int style, size_t start, size_t *eol_length)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_ptr from, found;
 	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
@@ -510,6 +587,7 @@ pev_buffer_search_eol(struct pev_buffer *h, int style, size_t start, size_t *eol
 long long
 pev_buffer_read_fd(struct pev_buffer *h, int fd, int n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int r, code = pev_buffer_enter(h, PEV_ADD, &buf);
 	if (code < 0)
@@ -525,6 +603,7 @@ pev_buffer_read_fd(struct pev_buffer *h, int fd, int n)
 long long
 pev_buffer_write_fd(struct pev_buffer *h, int fd, long long n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int r, code = pev_buffer_enter(h, PEV_DRAIN, &buf);
 	if (code < 0)
@@ -548,6 +627,7 @@ freeze_end_ok(const struct pev_buffer *h, int at_start)
 int
 pev_buffer_freeze(struct pev_buffer *h, int at_start)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
@@ -556,13 +636,14 @@ pev_buffer_freeze(struct pev_buffer *h, int at_start)
 		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (evbuffer_freeze(buf, at_start) < 0)
 		return (int)pev_buffer_leave(buf, -PEV_EFAILED);
-	h->frozen |= at_start ? START_FROZEN : END_FROZEN;
+	h->frozen |= at_start ? PEV_START_FROZEN : PEV_END_FROZEN;
 	return (int)pev_buffer_leave(buf, 0);
 }
 
 int
 pev_buffer_unfreeze(struct pev_buffer *h, int at_start)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
@@ -571,7 +652,7 @@ pev_buffer_unfreeze(struct pev_buffer *h, int at_start)
 		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (evbuffer_unfreeze(buf, at_start) < 0)
 		return (int)pev_buffer_leave(buf, -PEV_EFAILED);
-	h->frozen &= (unsigned char)~(at_start ? START_FROZEN : END_FROZEN);
+	h->frozen &= (unsigned char)~(at_start ? PEV_START_FROZEN : PEV_END_FROZEN);
 	return (int)pev_buffer_leave(buf, 0);
 }
 
@@ -585,6 +666,7 @@ pev_has_max_read(void)
 long long
 pev_buffer_get_max_read(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = find_buffer(h, &buf);
 	return code < 0 ? code : (long long)evbuffer_get_max_read(buf);
@@ -593,6 +675,7 @@ pev_buffer_get_max_read(struct pev_buffer *h)
 int
 pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = find_buffer(h, &buf);
 	return code < 0 ? code : evbuffer_set_max_read(buf, n) < 0 ? -PEV_EVALUE : 0;
@@ -607,6 +690,7 @@ pev_has_max_read(void)
 long long
 pev_buffer_get_max_read(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	PEV_UNUSED(h);
 	return -ENOTSUP;
 }
@@ -614,6 +698,7 @@ pev_buffer_get_max_read(struct pev_buffer *h)
 int
 pev_buffer_set_max_read(struct pev_buffer *h, size_t n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	PEV_UNUSED(h);
 	PEV_UNUSED(n);
 	return -ENOTSUP;

@@ -8,6 +8,9 @@
 #define EVBUFFER_EOL_NUL ...
 #endif
 
+/* In a code: it is about the other of two buffers. */
+#define PEV_OTHER 0x10000
+
 struct pev_buffer;
 struct pev_bev;
 struct pev_segment;
@@ -68,6 +71,7 @@ int pev_buffer_add_reference(struct pev_buffer *h, const void *data, size_t n, u
 int pev_take_releases(uint64_t *out, int max);
 
 struct pev_segment *pev_segment_new(int fd, long long offset, long long length, uint64_t token);
+void pev_segment_close(struct pev_segment *segment);
 void pev_segment_drop(struct pev_segment *segment);
 long long pev_segment_length(const struct pev_segment *segment);
 int pev_buffer_add_segment(struct pev_buffer *h, struct pev_segment *segment, long long offset, long long length);

@@ -8,6 +8,7 @@
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
  *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"
 
@@ -18,7 +19,7 @@
 int
 pev_bev_usable(const struct pev_bev *h)
 {
-	if (h->bev == NULL || h->lingering)
+	if (h->bev == NULL || h->lingering || h->leaving)
 		return -PEV_ECLOSED;
 	if (h->busy)
 		return -PEV_EINPASS;
@@ -29,7 +30,7 @@ pev_bev_usable(const struct pev_bev *h)
 int
 pev_bev_usable_alone(const struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code == 0 && h->over != NULL ? -PEV_ECARRIES : code;
 }
@@ -37,6 +38,7 @@ pev_bev_usable_alone(const struct pev_bev *h)
 int
 pev_bev_check(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	return pev_bev_usable(h);
 }
 
@@ -109,6 +111,26 @@ pause_reading(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ trampolines */
 
+/* libevent gives up where a write fails, though what the peer sent before may still wait in the system: why it hung up, for
+ * instance. Up to the high mark, and MOST_LAST_WORDS. */
+#define MOST_LAST_WORDS (1024 * 1024)
+
+static void
+read_last_words(struct pev_bev *h)
+{
+	struct evbuffer *input = h->bev->input;
+	size_t before = evbuffer_get_length(input);
+	int fd = bufferevent_getfd(h->bev);
+	if (!pev_bev_is_socket(h) || h->over != NULL || h->exports || fd < 0)
+		return;
+	evbuffer_unfreeze(input, 0);
+	while (!at_high_mark(h) && evbuffer_get_length(input) < before + MOST_LAST_WORDS && evbuffer_read(input, fd, -1) > 0)
+		;
+	evbuffer_freeze(input, 0);
+	if (evbuffer_get_length(input) > before && (h->wants & EV_READ) && (bufferevent_get_enabled(h->bev) & EV_READ))
+		note(h, PEV_NOTE_READ);
+}
+
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
@@ -143,6 +165,8 @@ pev_bev_note_events(struct pev_bev *h, short what, int error)
 		return; /* told before */
 	h->ended |= what & ENDS;
 	if (what & BEV_EVENT_ERROR) {
+		if (what & BEV_EVENT_WRITING)
+			read_last_words(h);
 		h->paused = 0;
 		if (h->layer != NULL && h->layer->stop_reading != NULL)
 			h->layer->stop_reading(h);
@@ -195,10 +219,6 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 	h->options = (unsigned char)options;
 	h->layer = layer;
 	h->open = layer == NULL;
-	if (options & BEV_OPT_THREADSAFE) {
-		bufferevent_incref(bev);
-		h->kept = bev;
-	}
 	pev_bev_listen(h);
 	pev_source_init(&h->source, loop, id, PEV_LAYER_BUFFEREVENT, pev_bev_shut, pev_bev_drop_now);
 }
@@ -208,7 +228,7 @@ pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, 
 int
 pev_bev_want(struct pev_bev *h, int callbacks)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -231,7 +251,7 @@ let_loop_go(struct pev_bev *h)
 int
 pev_bev_enable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -259,7 +279,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 int
 pev_bev_disable(struct pev_bev *h, int events)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -276,7 +296,7 @@ pev_bev_disable(struct pev_bev *h, int events)
 int
 pev_bev_enabled(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_enabled(h->bev) | (h->paused ? EV_READ : 0);
 }
@@ -303,7 +323,7 @@ why_not_added(struct evbuffer *buf)
 int
 pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -320,7 +340,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer output = { .owner = h, .is_output = 1, .frozen = h->views[1] ? h->views[1]->frozen : 0 };
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
@@ -335,6 +355,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 long long
 pev_bev_read(struct pev_bev *h, char *out, size_t n)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_remove(&input, out, n);
 }
@@ -342,6 +363,7 @@ pev_bev_read(struct pev_bev *h, char *out, size_t n)
 int
 pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_buffer input = { .owner = h, .frozen = h->views[0] ? h->views[0]->frozen : 0 };
 	return h->over != NULL ? -PEV_ECARRIES : pev_buffer_add_buffer(to, &input);
 }
@@ -349,7 +371,7 @@ pev_bev_read_buffer(struct pev_bev *h, struct pev_buffer *to)
 long long
 pev_bev_input_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_input(h->bev));
 }
@@ -357,7 +379,7 @@ pev_bev_input_length(struct pev_bev *h)
 long long
 pev_bev_output_length(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
 }
@@ -368,7 +390,7 @@ pev_bev_output_length(struct pev_bev *h)
 int
 pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	struct timeval read_tv, write_tv;
 	int code = pev_bev_usable(h);
 	if (code < 0)
@@ -384,7 +406,7 @@ pev_bev_set_timeouts(struct pev_bev *h, double read, double write)
 int
 pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -399,7 +421,7 @@ pev_bev_set_watermark(struct pev_bev *h, int events, size_t low, size_t high)
 int
 pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -409,7 +431,7 @@ pev_bev_get_watermark(struct pev_bev *h, int event, size_t *low, size_t *high)
 int
 pev_bev_set_priority(struct pev_bev *h, int priority)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -421,7 +443,7 @@ pev_bev_set_priority(struct pev_bev *h, int priority)
 int
 pev_bev_get_priority(struct pev_bev *h)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : bufferevent_get_priority(h->bev);
 }
@@ -429,7 +451,7 @@ pev_bev_get_priority(struct pev_bev *h)
 int
 pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int r, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -440,7 +462,7 @@ pev_bev_flush(struct pev_bev *h, int iotype, int mode)
 int
 pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -453,7 +475,7 @@ pev_bev_trigger(struct pev_bev *h, int iotype, int options)
 int
 pev_bev_trigger_event(struct pev_bev *h, int what)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -467,7 +489,7 @@ pev_bev_trigger_event(struct pev_bev *h, int what)
 int
 pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -483,7 +505,7 @@ pev_bev_set_max_single(struct pev_bev *h, int is_write, size_t n)
 long long
 pev_bev_get_max_single(struct pev_bev *h, int is_write)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -493,7 +515,7 @@ pev_bev_get_max_single(struct pev_bev *h, int is_write)
 int
 pev_bev_get_max_to(struct pev_bev *h, int is_write, long long *out)
 {
-	PEV_INSIDE(pev_shared_loop(h));
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

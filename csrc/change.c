@@ -62,6 +62,7 @@ on_change(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 int
 pev_buffer_watch(struct pev_buffer *h, int on)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)

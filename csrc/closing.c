@@ -1,4 +1,4 @@
-/* event2/bufferevent.h: how bufferevents end. Rules 5 and 6 of bufferevent.c. */
+/* event2/bufferevent.h: how bufferevents end. Rules 5 to 7 of bufferevent.c. */
 #include "pylibevent.h"
 
 /* For what is closed and all that it stands on. */
@@ -31,9 +31,59 @@ end_linger(struct pev_bev *h)
 	h->lingering = 0;
 }
 
-/* Now and for good. Idempotent; allowed in every callback of libevent's. */
-void
-pev_bev_free(struct pev_bev *h)
+/* ------------------------------------------------------------------ later, outside of the pass */
+
+static void
+leave_later(struct pev_bev *h, unsigned char how)
+{
+	struct pev_loop *loop = h->source.loop;
+	pthread_mutex_lock(&loop->lock);
+	if (!h->leaving) {
+		h->next_leaving = loop->leaving;
+		loop->leaving = h;
+	}
+	if (h->leaving < how)
+		h->leaving = how;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static void
+leave_no_more(struct pev_bev *h)
+{
+	struct pev_loop *loop = h->source.loop;
+	struct pev_bev **link;
+	if (!h->leaving || loop == NULL)
+		return;
+	pthread_mutex_lock(&loop->lock);
+	for (link = &loop->leaving; *link != NULL; link = &(*link)->next_leaving) {
+		if (*link == h) {
+			*link = h->next_leaving;
+			break;
+		}
+	}
+	h->leaving = PEV_LEAVE_NOT;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static struct pev_bev *
+next_to_leave(struct pev_loop *loop, unsigned char *how)
+{
+	struct pev_bev *h;
+	pthread_mutex_lock(&loop->lock);
+	h = loop->leaving;
+	if (h != NULL) {
+		loop->leaving = h->next_leaving;
+		*how = h->leaving;
+		h->leaving = PEV_LEAVE_NOT;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return h;
+}
+
+/* ------------------------------------------------------------------ freeing */
+
+static void
+free_now(struct pev_bev *h)
 {
 	struct bufferevent *bev;
 	if (h->over != NULL)
@@ -41,6 +91,7 @@ pev_bev_free(struct pev_bev *h)
 	bev = h->bev;
 	if (bev == NULL)
 		return;
+	leave_no_more(h);
 	count_down(h);
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
@@ -62,12 +113,25 @@ pev_bev_free(struct pev_bev *h)
 	end_linger(h);
 }
 
-static void
-release_kept(struct pev_bev *h)
+/* For good. Idempotent; allowed in every callback of libevent's. */
+void
+pev_bev_free(struct pev_bev *h)
 {
-	if (h->kept != NULL)
-		bufferevent_decref(h->kept);
-	h->kept = NULL;
+	struct pev_loop *loop = h->source.loop;
+	int excluded;
+	if (h->bev == NULL)
+		return;
+	if (!(h->options & BEV_OPT_THREADSAFE)) {
+		free_now(h);
+	} else if (loop->in_pass && loop->excluder != pthread_self()) {
+		bufferevent_setcb(h->bev, NULL, NULL, NULL, NULL);
+		leave_later(h, PEV_LEAVE_FREE);
+		pev_end_pass(loop);
+	} else {
+		excluded = pev_exclude(loop);
+		free_now(h);
+		pev_readmit(loop, excluded);
+	}
 }
 
 void
@@ -78,7 +142,6 @@ pev_bev_shut(struct pev_source *source)
 		top = top->over;
 	give_time(top, 0);
 	pev_bev_free(h);
-	release_kept(h);
 	pev_source_forget(source);
 }
 
@@ -100,8 +163,7 @@ pev_bev_drop_now(struct pev_source *source)
 void
 pev_bev_drop(struct pev_bev *h)
 {
-	if (!pev_source_bury(&h->source))
-		pev_bev_drop_now(&h->source);
+	pev_source_discard(&h->source);
 }
 
 static void
@@ -175,24 +237,10 @@ has_more_to_send(struct pev_bev *h)
 	    (h->connecting == PEV_CONNECTING || bufferevent_getfd(h->bev) >= 0);
 }
 
-/* 0: closed. 1: what was written is still being sent; PEV_NOTE_GONE will say when it is over. */
-int
-pev_bev_close(struct pev_bev *h, double seconds)
+static int
+close_now(struct pev_bev *h, double seconds)
 {
 	int code;
-	if (h->bev == NULL)
-		return 0;
-	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
-	if (code < 0)
-		return code;
-	if (pev_asking)
-		return -PEV_EINPASS;
-	if (h->over != NULL)
-		return -PEV_ECARRIES;
-	if (h->exports)
-		return -PEV_EPEEKED;
-	if (h->lingering && seconds > 0)
-		return 1;
 	pev_source_forget(&h->source);
 	h->wants = 0;
 	h->paused = 0;
@@ -207,5 +255,62 @@ pev_bev_close(struct pev_bev *h, double seconds)
 	}
 	h->lingering = 0;
 	pev_bev_free(h);
-	return 0;
+	return h->bev != NULL;
+}
+
+/* The thread that runs the loop closes it, soon. */
+static int
+close_elsewhere(struct pev_bev *h, double seconds)
+{
+	PEV_VISIT(pev_visit_shared(h->source.loop));
+	int code = pev_loop_usable(h->source.loop, 1);
+	if (code == -PEV_ECLOSED)
+		return 0;
+	if (code < 0)
+		return code;
+	h->time_left = seconds;
+	leave_later(h, PEV_LEAVE_CLOSE);
+	event_active(&h->source.loop->wake, EV_READ, 1);
+	return 1;
+}
+
+/* 0: closed. 1: what was written is still being sent, or another thread runs the loop; PEV_NOTE_GONE will say when it is
+ * over. */
+int
+pev_bev_close(struct pev_bev *h, double seconds)
+{
+	PEV_VISIT(pev_visit_alone(h->source.loop));
+	int code;
+	if (h->bev == NULL)
+		return 0;
+	code = pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
+	if (code < 0)
+		return code;
+	if (pev_asking)
+		return -PEV_EINPASS;
+	if (h->over != NULL)
+		return -PEV_ECARRIES;
+	if (h->exports)
+		return -PEV_EPEEKED;
+	if ((h->lingering || h->leaving) && seconds > 0)
+		return 1;
+	if ((h->options & BEV_OPT_THREADSAFE) && (h->source.loop->in_pass || !pev_is_alone(h->source.loop)))
+		return close_elsewhere(h, seconds);
+	return close_now(h, seconds);
+}
+
+/* What was closed by other threads, or ended, while a pass was on. */
+void
+pev_bev_leave_all(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	unsigned char how;
+	while (__atomic_load_n(&loop->leaving, __ATOMIC_ACQUIRE) != NULL && (h = next_to_leave(loop, &how)) != NULL) {
+		if (h->bev == NULL)
+			continue;
+		if (how == PEV_LEAVE_FREE || (close_now(h, h->time_left) < 0 && !h->lingering))
+			pev_bev_free(h);
+		if (h->bev == NULL)
+			pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(loop));
+	}
 }

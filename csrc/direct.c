@@ -162,6 +162,7 @@ struct pev_bev *
 pev_ssl_socket_new(struct pev_loop *loop, struct pev_tls_context *context, int fd, const char *host, int is_address,
     int check_host, struct pev_session *session, int options, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_ssl *s;
 	struct bufferevent *bev;
 	int code = pev_loop_usable(loop, 0);
@@ -195,6 +196,7 @@ pev_ssl_socket_new(struct pev_loop *loop, struct pev_tls_context *context, int f
 int
 pev_ssl_attach(struct pev_bev *h, int fd, double seconds)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = h->bev == NULL ? -PEV_ECLOSED : pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE);
 	if (code < 0)
 		return code;
@@ -210,6 +212,7 @@ pev_ssl_attach(struct pev_bev *h, int fd, double seconds)
 int
 pev_ssl_give_up_fd(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int fd, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

@@ -88,8 +88,7 @@ drop_request(struct pev_source *source)
 void
 pev_dns_request_drop(struct pev_dns_request *r)
 {
-	if (!pev_source_bury(&r->source))
-		drop_request(&r->source);
+	pev_source_discard(&r->source);
 }
 
 static void
@@ -218,6 +217,7 @@ started(struct pev_dns_request *r)
 struct pev_dns_request *
 pev_dns_getaddrinfo(struct pev_dns *h, const char *name, int port, int family, int numeric_only, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct evutil_addrinfo hints;
 	char service[12];
 	struct evdns_getaddrinfo_request *gai;
@@ -240,6 +240,7 @@ pev_dns_getaddrinfo(struct pev_dns *h, const char *name, int port, int family, i
 struct pev_dns_request *
 pev_dns_resolve(struct pev_dns *h, const char *name, int family, int flags, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct evdns_request *raw;
 	struct pev_dns_request *r = new_request(h, id);
 	if (r == NULL)
@@ -256,6 +257,7 @@ pev_dns_resolve(struct pev_dns *h, const char *name, int family, int flags, uint
 struct pev_dns_request *
 pev_dns_reverse(struct pev_dns *h, const struct pev_address *address, int flags, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct sockaddr_storage ss;
 	socklen_t length;
 	struct evdns_request *raw;
@@ -280,6 +282,7 @@ pev_dns_reverse(struct pev_dns *h, const struct pev_address *address, int flags,
 int
 pev_dns_request_cancel(struct pev_dns_request *r)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	int code = pev_loop_usable(r->source.loop, 0);
 	if (code < 0)
 		return code;
@@ -316,12 +319,14 @@ pev_dns_request_count(struct pev_dns_request *r)
 const struct pev_address *
 pev_dns_request_address(struct pev_dns_request *r, int i)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	return r->addresses != NULL && i >= 0 && i < r->count ? &r->addresses[i] : NULL;
 }
 
 const char *
 pev_dns_request_name(struct pev_dns_request *r, int i)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	return r->names != NULL && i >= 0 && i < r->count ? r->names[i] : NULL;
 }
 
@@ -391,13 +396,13 @@ drop_dns(struct pev_source *source)
 void
 pev_dns_drop(struct pev_dns *h)
 {
-	if (!pev_source_bury(&h->source))
-		drop_dns(&h->source);
+	pev_source_discard(&h->source);
 }
 
 struct pev_dns *
 pev_dns_new(struct pev_loop *loop, int flags, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_dns *h;
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0) {
@@ -426,12 +431,14 @@ pev_dns_new(struct pev_loop *loop, int flags, uint64_t id)
 int
 pev_dns_check(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	return h->closing || h->dns == NULL ? -PEV_ECLOSED : pev_loop_usable(h->source.loop, 0);
 }
 
 int
 pev_dns_close(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	if (code == -PEV_ECLOSED)
 		return 0;
@@ -445,6 +452,7 @@ pev_dns_close(struct pev_dns *h)
 int
 pev_dns_add_nameserver(struct pev_dns *h, const struct pev_address *address)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct sockaddr_storage ss;
 	socklen_t length;
 	int code = pev_dns_check(h);
@@ -458,6 +466,7 @@ pev_dns_add_nameserver(struct pev_dns *h, const struct pev_address *address)
 int
 pev_dns_count_nameservers(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_count_nameservers(h->dns);
 }
@@ -465,6 +474,7 @@ pev_dns_count_nameservers(struct pev_dns *h)
 int
 pev_dns_get_nameserver(struct pev_dns *h, int i, struct pev_address *out)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct sockaddr_storage ss;
 	int length, code = pev_dns_check(h);
 	if (code < 0)
@@ -479,6 +489,7 @@ pev_dns_get_nameserver(struct pev_dns *h, int i, struct pev_address *out)
 int
 pev_dns_clear_nameservers(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_clear_nameservers_and_suspend(h->dns) == 0 ? 0 : -PEV_EFAILED;
 }
@@ -486,6 +497,7 @@ pev_dns_clear_nameservers(struct pev_dns *h)
 int
 pev_dns_resume(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_resume(h->dns) == 0 ? 0 : -PEV_EFAILED;
 }
@@ -493,6 +505,7 @@ pev_dns_resume(struct pev_dns *h)
 int
 pev_dns_set_option(struct pev_dns *h, const char *name, const char *value)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_set_option(h->dns, name, value) == 0 ? 0 : -PEV_EVALUE;
 }
@@ -501,6 +514,7 @@ pev_dns_set_option(struct pev_dns *h, const char *name, const char *value)
 int
 pev_dns_parse_resolv_conf(struct pev_dns *h, int flags, const char *path)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_resolv_conf_parse(h->dns, flags, path);
 }
@@ -508,6 +522,7 @@ pev_dns_parse_resolv_conf(struct pev_dns *h, int flags, const char *path)
 int
 pev_dns_load_hosts(struct pev_dns *h, const char *path)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	return code < 0 ? code : evdns_base_load_hosts(h->dns, path) == 0 ? 0 : -ENOENT;
 }
@@ -515,6 +530,7 @@ pev_dns_load_hosts(struct pev_dns *h, const char *path)
 int
 pev_dns_clear_hosts(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	if (code == 0)
 		evdns_base_clear_host_addresses(h->dns);
@@ -524,6 +540,7 @@ pev_dns_clear_hosts(struct pev_dns *h)
 int
 pev_dns_search_clear(struct pev_dns *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	if (code == 0)
 		evdns_base_search_clear(h->dns);
@@ -533,6 +550,7 @@ pev_dns_search_clear(struct pev_dns *h)
 int
 pev_dns_search_add(struct pev_dns *h, const char *domain)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	if (code == 0)
 		evdns_base_search_add(h->dns, domain);
@@ -542,6 +560,7 @@ pev_dns_search_add(struct pev_dns *h, const char *domain)
 int
 pev_dns_search_ndots(struct pev_dns *h, int ndots)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = pev_dns_check(h);
 	if (code == 0)
 		evdns_base_search_ndots_set(h->dns, ndots);

@@ -250,8 +250,7 @@ drop_event(struct pev_source *source)
 void
 pev_event_drop(struct pev_event *h)
 {
-	if (!pev_source_bury(&h->source))
-		drop_event(&h->source);
+	pev_source_discard(&h->source);
 }
 
 static int
@@ -263,7 +262,7 @@ event_usable(const struct pev_event *h)
 struct pev_event *
 pev_event_new(struct pev_loop *loop, int fd, int events, int priority, uint64_t id)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	struct pev_event *h;
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0) {
@@ -283,25 +282,18 @@ pev_event_new(struct pev_loop *loop, int fd, int events, int priority, uint64_t 
 	return h;
 }
 
-static int
-in_another_thread(const struct pev_loop *loop)
-{
-	return loop->running && !pthread_equal(loop->thread, pthread_self());
-}
-
 int
 pev_event_close(struct pev_event *h)
 {
 	struct pev_loop *loop = h->source.loop;
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	if (h->source.loop == NULL || __atomic_exchange_n(&h->closed, 1, __ATOMIC_ACQ_REL))
 		return 0;
 	if (loop->fork_generation != pev_fork_generation)
 		return 0; /* the epoll set is the parent's too: leave it alone */
 	event_del(&h->ev);
 	uncount(h);
-	if (!in_another_thread(loop)) /* else Python passes over what was noted: the event isn't armed any more */
-		pev_source_forget(&h->source);
+	pev_source_forget_safely(&h->source);
 	return 0;
 }
 
@@ -324,7 +316,7 @@ add_event(struct pev_event *h, const struct timeval *tv)
 int
 pev_event_add(struct pev_event *h)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	return code < 0 ? code : add_event(h, NULL);
 }
@@ -332,7 +324,7 @@ pev_event_add(struct pev_event *h)
 int
 pev_event_add_timeout(struct pev_event *h, double seconds)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	struct timeval tv;
 	int code = event_usable(h);
 	if (code == 0)
@@ -343,7 +335,7 @@ pev_event_add_timeout(struct pev_event *h, double seconds)
 int
 pev_event_add_common(struct pev_event *h, const void *common)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	return code < 0 ? code : add_event(h, common);
 }
@@ -351,22 +343,21 @@ pev_event_add_common(struct pev_event *h, const void *common)
 int
 pev_event_delete(struct pev_event *h)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
 	if (event_del(&h->ev) < 0)
 		return -PEV_EFAILED;
 	uncount(h);
-	if (!in_another_thread(h->source.loop))
-		pev_source_forget(&h->source);
+	pev_source_forget_safely(&h->source);
 	return 0;
 }
 
 int
 pev_event_remove_timer(struct pev_event *h)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -376,7 +367,7 @@ pev_event_remove_timer(struct pev_event *h)
 int
 pev_event_active(struct pev_event *h, int events)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
@@ -384,11 +375,22 @@ pev_event_active(struct pev_event *h, int events)
 	return 0;
 }
 
+/* What it has fired for and Python hasn't yet called; with was_called, what the last pass handed over was called. */
+static unsigned
+due(const struct pev_event *h, int was_called)
+{
+	const struct pev_source *source = &h->source;
+	unsigned bits = source->noted;
+	if (!was_called && source->loop != NULL && source->due_pass == source->loop->statistics.passes)
+		bits |= source->due;
+	return bits;
+}
+
 /* What the event is pending for; *expires is the time.time() at which it times out, or negative. */
 int
-pev_event_pending(struct pev_event *h, int events, double *expires)
+pev_event_pending(struct pev_event *h, int events, double *expires, int was_called)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	struct timeval tv = { 0, 0 };
 	int what, code = event_usable(h);
 	if (code < 0)
@@ -396,20 +398,20 @@ pev_event_pending(struct pev_event *h, int events, double *expires)
 	what = event_pending(&h->ev, (short)events, &tv);
 	if (expires != NULL)
 		*expires = (what & EV_TIMEOUT) && tv.tv_sec ? pev_seconds(&tv) : -1;
-	return what;
+	return what | (int)(due(h, was_called) & (unsigned)events);
 }
 
 int
-pev_event_set_priority(struct pev_event *h, int priority)
+pev_event_set_priority(struct pev_event *h, int priority, int was_called)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	if (code < 0)
 		return code;
 	if (priority < 0 || priority >= h->source.loop->n_priorities)
 		return -PEV_EVALUE;
 	/* An active one would be looked for in a queue that it isn't in. */
-	if (h->ev.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER))
+	if ((h->ev.ev_evcallback.evcb_flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)) || due(h, was_called))
 		return -PEV_EPENDING;
 	return event_priority_set(&h->ev, priority) < 0 ? -PEV_EPENDING : 0;
 }
@@ -417,7 +419,7 @@ pev_event_set_priority(struct pev_event *h, int priority)
 int
 pev_event_get_priority(struct pev_event *h)
 {
-	PEV_INSIDE(h->source.loop);
+	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = event_usable(h);
 	return code < 0 ? code : pev_event_priority(&h->ev);
 }
@@ -468,7 +470,7 @@ on_events_search(const struct event_base *base, const struct event *ev, void *ar
 int
 pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	struct events_search search = { out, 0, max, { 0, 0 } };
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
@@ -482,7 +484,7 @@ pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max)
 int
 pev_loop_dump(struct pev_loop *loop, char **out)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	size_t size = 0;
 	FILE *file;
 	int code = pev_loop_usable(loop, 1);

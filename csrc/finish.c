@@ -60,6 +60,7 @@ pev_ssl_on_eof(struct pev_ssl *s, short what)
 static int
 finish(struct pev_bev *h, int how)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
@@ -69,7 +70,6 @@ finish(struct pev_bev *h, int how)
 	if (s->finishing < how)
 		s->finishing = (unsigned char)how;
 	h->half = 1;
-	evbuffer_freeze(bufferevent_get_output(h->bev), 0);
 	pev_ssl_step_finish(h);
 	return 0;
 }
@@ -95,6 +95,7 @@ pev_ssl_unwrap(struct pev_bev *h)
 int
 pev_ssl_uncover(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_bev *under = h->under;
 	int code = pev_bev_usable(h);
 	if (code < 0)

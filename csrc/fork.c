@@ -29,6 +29,7 @@ static void
 after_fork_in_child(void)
 {
 	pev_fork_generation++;
+	pev_init_multicast_lock();
 	unlock(1);
 }
 
@@ -45,6 +46,7 @@ pev_watch_forks(void)
 	static int done;
 	if (done)
 		return 0;
+	pev_init_multicast_lock();
 	if (pthread_atfork(before_fork, after_fork, after_fork_in_child) != 0)
 		return -ENOMEM;
 	done = 1;

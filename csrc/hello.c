@@ -306,6 +306,7 @@ pev_tls_ask(struct pev_tls_context *context, unsigned what, int on)
 int
 pev_ssl_alpn(struct pev_bev *h, char *out)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const unsigned char *data;
 	unsigned n;
 	int code = pev_ssl_look(h);
@@ -321,6 +322,7 @@ pev_ssl_alpn(struct pev_bev *h, char *out)
 int
 pev_ssl_asked_name(struct pev_bev *h, char *out, int size)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name;
 	int n = 0, code = pev_ssl_look(h);
 	if (code < 0)

@@ -30,6 +30,7 @@ leave(struct pev_bev *h, int ok)
 int
 pev_ssl_chain(struct pev_bev *h, int verified, int index, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	STACK_OF(X509) * chain;
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	X509 *own = NULL;
@@ -50,6 +51,7 @@ pev_ssl_chain(struct pev_bev *h, int verified, int index, unsigned char **der)
 int
 pev_ssl_end_point(struct pev_bev *h, unsigned char *out)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	X509 *certificate;
 	const EVP_MD *md = NULL;
@@ -77,6 +79,7 @@ int
 pev_ssl_export(struct pev_bev *h, const char *label, int n_label, const char *about, int n_about, int has_about,
     unsigned char *out, int n)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = look_open(h);
 	if (code < 0)
 		return code;
@@ -88,6 +91,7 @@ pev_ssl_export(struct pev_bev *h, const char *label, int n_label, const char *ab
 int
 pev_ssl_finished(struct pev_bev *h, int of_peer, unsigned char *out, int most)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	size_t n;
 	int code = look_open(h);
@@ -102,6 +106,7 @@ pev_ssl_finished(struct pev_bev *h, int of_peer, unsigned char *out, int most)
 const char *
 pev_ssl_group(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	const char *name = NULL;
 	int nid, code = pev_ssl_look(h);
@@ -120,6 +125,7 @@ pev_ssl_group(struct pev_bev *h)
 int
 pev_ssl_pending(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int n, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
@@ -132,6 +138,7 @@ pev_ssl_pending(struct pev_bev *h)
 int
 pev_ssl_shared_cipher(struct pev_bev *h, int index, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	STACK_OF(SSL_CIPHER) * theirs;
 	STACK_OF(SSL_CIPHER) * ours;
@@ -179,6 +186,7 @@ send_now(struct pev_ssl *s)
 int
 pev_ssl_new_keys(struct pev_bev *h, int peer_too)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int ok, code = look_open(h);
 	if (code < 0)
@@ -196,6 +204,7 @@ pev_ssl_new_keys(struct pev_bev *h, int peer_too)
 int
 pev_ssl_ask_certificate(struct pev_bev *h, int required)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int mode = SSL_VERIFY_PEER | SSL_VERIFY_POST_HANDSHAKE | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
 	int ok, code = look_open(h);
@@ -216,6 +225,7 @@ pev_ssl_ask_certificate(struct pev_bev *h, int required)
 int
 pev_ssl_renegotiate(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int code = look_open(h);
 	if (code < 0)

@@ -33,7 +33,8 @@ struct pev_listener {
 static void
 adjust(struct pev_listener *h)
 {
-	if (h->enabled && h->n_accepted < BATCH && !event_pending(&h->resume, EV_TIMEOUT, NULL))
+	int has_room = h->n_accepted < BATCH || h->n_taken == BATCH;
+	if (h->enabled && has_room && !event_pending(&h->resume, EV_TIMEOUT, NULL))
 		evconnlistener_enable(h->listener);
 	else
 		evconnlistener_disable(h->listener);
@@ -43,7 +44,10 @@ static void
 on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa, int length, void *arg)
 {
 	struct pev_listener *h = arg;
-	struct accepted *accepted = &h->batch[h->n_accepted++];
+	struct accepted *accepted;
+	if (h->n_taken == h->n_accepted)
+		h->n_taken = h->n_accepted = 0;
+	accepted = &h->batch[h->n_accepted++];
 	accepted->fd = fd;
 	pev_address_from_sockaddr(&accepted->peer, sa, (socklen_t)length);
 	if (h->n_accepted == BATCH)
@@ -99,8 +103,7 @@ drop_listener(struct pev_source *source)
 void
 pev_listener_drop(struct pev_listener *h)
 {
-	if (!pev_source_bury(&h->source))
-		drop_listener(&h->source);
+	pev_source_discard(&h->source);
 }
 
 static int
@@ -112,6 +115,7 @@ listener_usable(const struct pev_listener *h)
 int
 pev_listener_check(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	return listener_usable(h);
 }
 
@@ -154,6 +158,7 @@ prepare(struct pev_loop *loop)
 struct pev_listener *
 pev_listener_bind(struct pev_loop *loop, const struct pev_address *address, int options, int backlog, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct sockaddr_storage ss;
 	socklen_t length;
 	struct pev_listener *h = prepare(loop);
@@ -175,6 +180,7 @@ pev_listener_bind(struct pev_loop *loop, const struct pev_address *address, int 
 struct pev_listener *
 pev_listener_new(struct pev_loop *loop, int fd, int options, int backlog, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_listener *h = prepare(loop);
 	int code;
 	if (h == NULL)
@@ -192,6 +198,7 @@ pev_listener_new(struct pev_loop *loop, int fd, int options, int backlog, uint64
 int
 pev_listener_close(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code == -PEV_ECLOSED)
 		return 0;
@@ -204,6 +211,7 @@ pev_listener_close(struct pev_listener *h)
 int
 pev_listener_enable(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -217,6 +225,7 @@ pev_listener_enable(struct pev_listener *h)
 int
 pev_listener_disable(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -228,6 +237,7 @@ pev_listener_disable(struct pev_listener *h)
 int
 pev_listener_enabled(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	return code < 0 ? code : h->enabled;
 }
@@ -235,6 +245,7 @@ pev_listener_enabled(struct pev_listener *h)
 int
 pev_listener_get_fd(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	return code < 0 ? code : h->fd;
 }
@@ -242,6 +253,7 @@ pev_listener_get_fd(struct pev_listener *h)
 int
 pev_listener_set_pause(struct pev_listener *h, double seconds)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
@@ -251,10 +263,11 @@ pev_listener_set_pause(struct pev_listener *h, double seconds)
 	return 0;
 }
 
-/* The next accepted descriptor, which is the caller's from now on, or -EAGAIN. */
+/* 0, and the next accepted descriptor, which is the caller's from now on; or -EAGAIN. */
 int
-pev_listener_next(struct pev_listener *h, struct pev_address *peer)
+pev_listener_next(struct pev_listener *h, struct pev_address *peer, int *fd)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	struct accepted *accepted;
 	int code = listener_usable(h);
 	if (code < 0)
@@ -263,24 +276,34 @@ pev_listener_next(struct pev_listener *h, struct pev_address *peer)
 		return -EAGAIN;
 	accepted = &h->batch[h->n_taken++];
 	*peer = accepted->peer;
-	code = accepted->fd;
-	if (h->n_taken == h->n_accepted) {
-		int was_full = h->n_accepted == BATCH;
-		h->n_taken = h->n_accepted = 0;
-		if (was_full)
-			adjust(h);
-	}
-	return code;
+	*fd = accepted->fd;
+	if (h->n_taken == BATCH)
+		adjust(h);
+	return 0;
+}
+
+/* The last one that was taken comes again. */
+int
+pev_listener_put_back(struct pev_listener *h)
+{
+	PEV_VISIT(pev_visit_alone(h->source.loop));
+	int code = listener_usable(h);
+	if (code < 0)
+		return code;
+	if (h->n_taken > 0)
+		h->n_taken--;
+	return 0;
 }
 
 /* Python could not take all: an exception, loopbreak. The next pass says so again. */
 int
 pev_listener_renote(struct pev_listener *h)
 {
+	PEV_VISIT(pev_visit_alone(h->source.loop));
 	int code = listener_usable(h);
 	if (code < 0)
 		return code;
-	if (h->n_taken < h->n_accepted)
+	if (h->enabled && h->n_taken < h->n_accepted)
 		pev_note(&h->source, PEV_NOTE_ACCEPTED, h->priority);
 	return 0;
 }

@@ -31,5 +31,6 @@ int pev_listener_disable(struct pev_listener *h);
 int pev_listener_enabled(struct pev_listener *h);
 int pev_listener_get_fd(struct pev_listener *h);
 int pev_listener_set_pause(struct pev_listener *h, double seconds);
-int pev_listener_next(struct pev_listener *h, struct pev_address *peer);
+int pev_listener_next(struct pev_listener *h, struct pev_address *peer, int *fd);
+int pev_listener_put_back(struct pev_listener *h);
 int pev_listener_renote(struct pev_listener *h);

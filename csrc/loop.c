@@ -13,34 +13,62 @@
 #include "pylibevent.h"
 
 #include <fcntl.h>
+#include <time.h>
 
 /* All that there are, for a fork's sake. */
 static TAILQ_HEAD(, pev_loop) loops = TAILQ_HEAD_INITIALIZER(loops);
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* What a fork has locked, and for how many seconds it waits for calls of other threads to end. */
+enum { GATE_LOCKED = 1, CLAIMED = 2 };
+#define MOST_FORK_WAIT 2
+
+/* A callback of a call that is under way may fork: then this thread itself is inside, and no wait ends that. */
+static void
+lock_for_fork(struct pev_loop *loop)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += MOST_FORK_WAIT;
+	loop->fork_locks = 0;
+	if (pthread_rwlock_timedwrlock(&loop->gate, &until) == 0)
+		loop->fork_locks |= GATE_LOCKED;
+	if (!loop->running && pev_try_claim(loop))
+		loop->fork_locks |= CLAIMED;
+	pthread_mutex_lock(&loop->lock);
+}
+
+/* The child's thread isn't the one that locked, to a rwlock's eyes: it is made anew there. */
+static void
+unlock_after_fork(struct pev_loop *loop, int in_child)
+{
+	pthread_mutex_unlock(&loop->lock);
+	if (in_child) {
+		pthread_rwlock_init(&loop->gate, NULL);
+		pev_unclaim(loop);
+		return;
+	}
+	if (loop->fork_locks & CLAIMED)
+		pev_unclaim(loop);
+	if (loop->fork_locks & GATE_LOCKED)
+		pthread_rwlock_unlock(&loop->gate);
+}
 
 void
 pev_lock_loops(void)
 {
 	struct pev_loop *loop;
 	pthread_mutex_lock(&loops_lock);
-	TAILQ_FOREACH(loop, &loops, next_loop) {
-		pthread_rwlock_wrlock(&loop->gate);
-		pthread_mutex_lock(&loop->lock);
-	}
+	TAILQ_FOREACH(loop, &loops, next_loop)
+		lock_for_fork(loop);
 }
 
-/* The child's thread isn't the one that locked, to a rwlock's eyes: it is made anew there. */
 void
 pev_unlock_loops(int in_child)
 {
 	struct pev_loop *loop;
-	TAILQ_FOREACH(loop, &loops, next_loop) {
-		pthread_mutex_unlock(&loop->lock);
-		if (in_child)
-			pthread_rwlock_init(&loop->gate, NULL);
-		else
-			pthread_rwlock_unlock(&loop->gate);
-	}
+	TAILQ_FOREACH(loop, &loops, next_loop)
+		unlock_after_fork(loop, in_child);
 	pthread_mutex_unlock(&loops_lock);
 }
 
@@ -257,8 +285,6 @@ close_loop(struct pev_loop *loop)
 		return -PEV_EINPASS;
 	if (loop->peeks)
 		return -PEV_EPEEKED;
-	if (loop->running && !pthread_equal(loop->thread, pthread_self()))
-		return -PEV_ETHREAD;
 	if (loop->fork_generation != pev_fork_generation) {
 		int code = pev_loop_reinit(loop);
 		if (code < 0)
@@ -289,12 +315,17 @@ close_loop(struct pev_loop *loop)
 int
 pev_loop_close(struct pev_loop *loop)
 {
-	int code;
+	PEV_VISIT(pev_visit_alone(loop));
+	int code, excluded;
 	if (loop->base == NULL)
 		return 0;
-	pthread_rwlock_wrlock(&loop->gate);
+	if (!pev_is_alone(loop))
+		return -PEV_ETHREAD;
+	if (loop->in_pass) /* and whoever is inside may wait for what this thread holds */
+		return -PEV_EINPASS;
+	excluded = pev_exclude(loop);
 	code = close_loop(loop);
-	pthread_rwlock_unlock(&loop->gate);
+	pev_readmit(loop, excluded);
 	return code;
 }
 
@@ -341,24 +372,27 @@ pev_loop_may_enter(struct pev_loop *loop)
 int
 pev_loop_enter(struct pev_loop *loop)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	int code = pev_loop_may_enter(loop);
 	if (code < 0)
 		return code;
+	if (!pev_is_alone(loop))
+		return -PEV_ETHREAD;
 	loop->thread = pthread_self();
-	loop->running = 1;
+	__atomic_store_n(&loop->running, 1, __ATOMIC_RELEASE);
 	code = pev_claim_signals(loop);
 	if (code < 0)
-		loop->running = 0;
+		__atomic_store_n(&loop->running, 0, __ATOMIC_RELEASE);
 	return code;
 }
 
 void
 pev_loop_leave(struct pev_loop *loop)
 {
-	if (!loop->running || !pthread_equal(loop->thread, pthread_self()))
+	if (!pev_runs_here(loop))
 		return; /* it was interrupted before it entered */
-	loop->running = 0;
 	pev_release_signals(loop);
+	__atomic_store_n(&loop->running, 0, __ATOMIC_RELEASE);
 }
 
 static int
@@ -373,6 +407,8 @@ hand_over(struct pev_loop *loop)
 		entry->detail = source->detail;
 		TAILQ_REMOVE(&loop->noted, source, next_noted);
 		loop->n_noted--;
+		source->due = source->noted;
+		source->due_pass = loop->statistics.passes;
 		source->noted = 0;
 		source->detail = 0;
 	}
@@ -381,6 +417,8 @@ hand_over(struct pev_loop *loop)
 	return n;
 }
 
+__thread struct pev_loop *pev_passing;
+
 static int
 poll_once(struct pev_loop *loop, int flags)
 {
@@ -388,7 +426,9 @@ poll_once(struct pev_loop *loop, int flags)
 	loop->breaking = 0;
 	loop->bytes_noted = 0;
 	loop->statistics.polls++;
+	pev_passing = loop;
 	result = event_base_loop(loop->base, EVLOOP_ONCE | flags);
+	pev_passing = NULL;
 	if (result < 0)
 		return errno ? -errno : -PEV_EFAILED;
 	return result;
@@ -412,6 +452,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 		return loop->n_ready;
 	loop->n_ready = 0;
 	pev_empty_graves(loop);
+	pev_bev_leave_all(loop);
 	loop->statistics.passes++;
 	loop->interrupted = 0;
 	loop->in_pass = 1;
@@ -423,6 +464,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	    !(flags & (EVLOOP_NONBLOCK | EVLOOP_ONCE)));
 	loop->in_pass = 0;
 	pev_empty_graves(loop);
+	pev_bev_leave_all(loop);
 	if (result < 0)
 		return result;
 	n = hand_over(loop);
@@ -445,7 +487,7 @@ pev_loop_ready(struct pev_loop *loop)
 int
 pev_loop_wake(struct pev_loop *loop)
 {
-	PEV_INSIDE(loop);
+	PEV_VISIT(pev_visit_shared(loop));
 	int code = pev_loop_usable(loop, 1);
 	if (code < 0)
 		return code;
@@ -486,14 +528,15 @@ pev_loop_beat(struct pev_loop *loop, double seconds)
 int
 pev_loop_reinit(struct pev_loop *loop)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	if (loop->base == NULL)
 		return -PEV_ECLOSED;
-	if (loop->in_pass)
-		return -PEV_EINPASS;
-	if (loop->running && !pthread_equal(loop->thread, pthread_self())) {
+	if (!pev_is_alone(loop)) {
 		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */
 		return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
 	}
+	if (loop->in_pass)
+		return -PEV_EINPASS;
 	if (!descriptors_left(BASE_DESCRIPTORS))
 		return -PEV_EFDS;
 	if (event_reinit(loop->base) < 0)
@@ -506,6 +549,7 @@ pev_loop_reinit(struct pev_loop *loop)
 int
 pev_loop_set_priorities(struct pev_loop *loop, int n)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;

@@ -50,6 +50,8 @@ struct pev_source {
 	uint64_t id;           /* Python's name for it; never used twice in a process */
 	unsigned noted;        /* what happened and was not yet handed to Python */
 	int detail;            /* an errno or a count, by kind */
+	unsigned due;          /* what was handed over, in that pass */
+	uint64_t due_pass;
 	unsigned char in_loop; /* a member of loop->children */
 	unsigned char layer;   /* pev_loop_close shuts smaller ones first */
 	/* Frees the object when the loop closes; the handle itself stays. */
@@ -131,37 +133,74 @@ struct pev_loop {
 	int n_priorities;
 
 	pthread_rwlock_t gate; /* who is inside from any thread; a close waits until nobody is */
+	int fork_locks;        /* what pev_lock_loops could lock */
+	pthread_t excluder;    /* who holds the gate for writing */
+	pthread_t claimer;     /* who is inside alone, while no thread runs the loop; 0: nobody */
 	pthread_mutex_t lock; /* guards children, graves, and what is counted */
 	struct pev_modes *modes; /* how events watch each descriptor */
 	int n_modes;
 	int n_signals; /* signal events that are added */
 	struct pev_sources children;
 	struct pev_source *graves;
+	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
 
 extern unsigned pev_fork_generation;
 
-/* Functions that any thread may call keep the base from being closed while they run: PEV_INSIDE comes first in them. */
-static inline struct pev_loop *
-pev_gate_enter(struct pev_loop *loop)
+/* ---- visit.c ---- */
+
+/* What a call holds while it is inside: PEV_VISIT(pev_visit_...) comes first in each function that Python calls, and lets go
+ * of it at the function's end. */
+struct pev_visit {
+	struct pev_loop *gated;    /* its gate is held for reading */
+	struct pev_loop *claimed;  /* no other thread's call is inside */
+	struct pev_buffer *buffer; /* counted in it */
+	int multicast;             /* the lock of shared chains is held */
+};
+
+struct pev_buffer;
+struct pev_bev;
+
+struct pev_visit pev_visit_shared(struct pev_loop *loop);
+struct pev_visit pev_visit_alone(struct pev_loop *loop);
+struct pev_visit pev_visit_bev(const struct pev_bev *h);
+struct pev_visit pev_visit_buffer(struct pev_buffer *h);
+void pev_visit_end(struct pev_visit *visit);
+int pev_try_claim(struct pev_loop *loop);
+int pev_exclude(struct pev_loop *loop);
+void pev_readmit(struct pev_loop *loop, int excluded);
+void pev_unclaim(struct pev_loop *loop);
+void pev_start_multicast(void);
+int pev_multicast_seen(void);
+void pev_init_multicast_lock(void);
+
+#define PEV_PASTE(a, b) a##b
+#define PEV_NAME(a, b) PEV_PASTE(a, b)
+#define PEV_VISIT(begin) \
+	__attribute__((cleanup(pev_visit_end), unused)) struct pev_visit PEV_NAME(visit_, __LINE__) = begin
+
+/* The thread that runs the loop: nobody else's calls come in, and nobody closes the base. */
+static inline int
+pev_runs_here(const struct pev_loop *loop)
 {
-	if (loop != NULL)
-		pthread_rwlock_rdlock(&loop->gate);
-	return loop;
+	return __atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) && pthread_equal(loop->thread, pthread_self());
 }
 
-static inline void
-pev_gate_leave(struct pev_loop **loop)
+static inline int
+pev_runs_elsewhere(const struct pev_loop *loop)
 {
-	if (*loop != NULL)
-		pthread_rwlock_unlock(&(*loop)->gate);
+	return __atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) && !pthread_equal(loop->thread, pthread_self());
 }
 
-#define PEV_INSIDE(loop) \
-	__attribute__((cleanup(pev_gate_leave), unused)) struct pev_loop *inside = pev_gate_enter(loop)
+/* What pev_visit_alone asks for. */
+static inline int
+pev_is_alone(const struct pev_loop *loop)
+{
+	return pev_runs_here(loop) || (!pev_runs_elsewhere(loop) && loop->claimer == pthread_self());
+}
 
-/* The state checks of rule 2. */
+/* The state checks of rule 2. any_thread: a shared visit is enough. */
 static inline int
 pev_loop_usable(const struct pev_loop *loop, int any_thread)
 {
@@ -169,9 +208,7 @@ pev_loop_usable(const struct pev_loop *loop, int any_thread)
 		return -PEV_ECLOSED;
 	if (loop->fork_generation != pev_fork_generation)
 		return -PEV_EFORKED;
-	if (!any_thread && loop->running && !pthread_equal(loop->thread, pthread_self()))
-		return -PEV_ETHREAD;
-	return 0;
+	return any_thread || pev_is_alone(loop) ? 0 : -PEV_ETHREAD;
 }
 
 /* Around a fork: no lock of ours may be held by a thread that the child doesn't have. */
@@ -187,14 +224,17 @@ void pev_unlock_changes(void);
 void pev_source_init(struct pev_source *source, struct pev_loop *loop, uint64_t id, int layer,
     void (*shut)(struct pev_source *), void (*drop)(struct pev_source *));
 void pev_source_forget(struct pev_source *source);
+void pev_source_forget_safely(struct pev_source *source);
 void pev_source_leave(struct pev_source *source);
-int pev_source_bury(struct pev_source *source);
+void pev_source_discard(struct pev_source *source);
 void pev_note(struct pev_source *source, unsigned what, int priority);
 void pev_end_pass(struct pev_loop *loop);
 int pev_default_priority(const struct pev_loop *loop);
 void pev_empty_graves(struct pev_loop *loop);
 
 /* ---- loop.c, event.c ---- */
+
+extern __thread struct pev_loop *pev_passing; /* the one whose pass is on in this thread */
 
 void pev_mark_internal(struct event *ev);
 int pev_claim_signals(struct pev_loop *loop);
@@ -234,13 +274,19 @@ struct pev_buffer {
 	unsigned char is_output;
 	unsigned char frozen; /* the ends that Python froze */
 	unsigned char is_changed;
+	unsigned char is_orphan; /* Python has dropped it, and the bufferevent frees it */
 	int exports; /* memoryviews lent out */
+	unsigned fork_generation;
+	int inside; /* calls that are under way, in all threads: those of other threads aren't there after a fork */
 	uint64_t id;
 	struct evbuffer_cb_entry *callback;
 	struct pev_change change; /* not yet told */
 	pthread_t changed_by;
 	struct pev_buffer *next_changed;
 };
+
+/* Which ends Python has frozen; libevent doesn't tell. */
+enum { PEV_START_FROZEN = 1, PEV_END_FROZEN = 2 };
 
 /* What a function is about to do to a buffer. */
 enum { PEV_LOOK = 0, PEV_ADD = 1, PEV_PREPEND = 2, PEV_DRAIN = 4 };
@@ -256,7 +302,6 @@ void pev_forget_changes(struct pev_buffer *h);
 struct pev_bev {
 	struct pev_source source;
 	struct bufferevent *bev;  /* NULL once closed */
-	struct bufferevent *kept; /* for those with a lock: calls in other threads may still be inside */
 	unsigned char options;    /* as Python gave them */
 	unsigned char wants;      /* EV_READ, EV_WRITE: Python has a callback */
 	unsigned char ended;      /* BEV_EVENT_EOF, BEV_EVENT_ERROR once they came */
@@ -267,6 +312,8 @@ struct pev_bev {
 	unsigned char open;       /* the handshake, where there is one, is done */
 	unsigned char half;       /* nothing more may be written */
 	unsigned char busy;       /* OpenSSL waits for an answer about it */
+	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
+	struct pev_bev *next_leaving;
 	int exports;              /* memoryviews lent out over input or output */
 	struct evbuffer_cb_entry *drain_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
@@ -281,14 +328,8 @@ struct pev_bev {
 	void *upper_arg;
 };
 
+enum { PEV_LEAVE_NOT, PEV_LEAVE_CLOSE, PEV_LEAVE_FREE };
 enum { PEV_NOT_CONNECTING, PEV_CONNECTING, PEV_CONNECT_FAILED };
-
-/* The loop of those that other threads may use. */
-static inline struct pev_loop *
-pev_shared_loop(const struct pev_bev *h)
-{
-	return h->options & BEV_OPT_THREADSAFE ? h->source.loop : NULL;
-}
 
 struct pev_layer {
 	/* An event, before it is noted: what is left of it, 0 for nothing. */
@@ -326,6 +367,7 @@ void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *
 int pev_bev_c_options(int options);
 void pev_bev_free(struct pev_bev *h);
 void pev_bev_step(struct pev_bev *h);
+void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
 int pev_bev_is_socket(const struct pev_bev *h);

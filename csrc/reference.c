@@ -17,9 +17,24 @@ push_release(struct release *release)
 	release->next = __atomic_load_n(&releases, __ATOMIC_RELAXED);
 	while (!__atomic_compare_exchange_n(&releases, &release->next, release, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
+	if (pev_passing != NULL)
+		pev_end_pass(pev_passing); /* so that Python hears of it */
 }
 
-/* Up to max tokens into out. Takes the whole stack at once, so that several threads may call this. */
+static struct release *
+reversed(struct release *stack)
+{
+	struct release *queue = NULL, *next;
+	for (; stack != NULL; stack = next) {
+		next = stack->next;
+		stack->next = queue;
+		queue = stack;
+	}
+	return queue;
+}
+
+/* Up to max tokens into out, in the order in which they were let go. Takes the whole stack at once, so that several threads
+ * may call this. */
 int
 pev_take_releases(uint64_t *out, int max)
 {
@@ -27,7 +42,7 @@ pev_take_releases(uint64_t *out, int max)
 	int n = 0;
 	if (__atomic_load_n(&releases, __ATOMIC_RELAXED) == NULL)
 		return 0;
-	taken = __atomic_exchange_n(&releases, NULL, __ATOMIC_ACQUIRE);
+	taken = reversed(__atomic_exchange_n(&releases, NULL, __ATOMIC_ACQUIRE));
 	for (; taken != NULL; taken = next) {
 		next = taken->next;
 		if (n == max) {
@@ -60,6 +75,7 @@ make_release(uint64_t token)
 int
 pev_buffer_add_reference(struct pev_buffer *h, const void *data, size_t n, uint64_t token)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct release *release;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
@@ -81,7 +97,33 @@ struct pev_segment {
 	struct evbuffer_file_segment *segment; /* NULL when empty, or taken by a failed add */
 	struct release *release;               /* told to Python when there is no libevent segment */
 	long long length;
+	int closed; /* by Python */
+	int users;  /* those that are adding it, and Python until it closes it; at 0 it is let go */
 };
+
+static void
+let_segment_go(struct pev_segment *h)
+{
+	if (__atomic_sub_fetch(&h->users, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	if (h->segment != NULL)
+		evbuffer_file_segment_free(h->segment);
+	h->segment = NULL;
+	if (h->release != NULL)
+		push_release(h->release);
+	h->release = NULL;
+}
+
+static int
+use_segment(struct pev_segment *h)
+{
+	int users = __atomic_load_n(&h->users, __ATOMIC_ACQUIRE);
+	while (users > 0 && !h->closed) {
+		if (__atomic_compare_exchange_n(&h->users, &users, users + 1, 1, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return 0;
+	}
+	return -PEV_ECLOSED;
+}
 
 static void
 on_segment_release(const struct evbuffer_file_segment *segment, int flags, void *arg)
@@ -120,6 +162,7 @@ pev_segment_new(int fd, long long offset, long long length, uint64_t token)
 	if (h == NULL)
 		return NULL;
 	h->length = length;
+	h->users = 1;
 	h->release = make_release(token);
 	if (h->release == NULL) {
 		pev_delete(h);
@@ -142,13 +185,18 @@ pev_segment_new(int fd, long long offset, long long length, uint64_t token)
 	return h;
 }
 
+/* Idempotent, from any thread. */
+void
+pev_segment_close(struct pev_segment *h)
+{
+	if (!__atomic_exchange_n(&h->closed, 1, __ATOMIC_ACQ_REL))
+		let_segment_go(h);
+}
+
 void
 pev_segment_drop(struct pev_segment *h)
 {
-	if (h->segment != NULL)
-		evbuffer_file_segment_free(h->segment);
-	if (h->release != NULL)
-		push_release(h->release);
+	pev_segment_close(h);
 	pev_delete(h);
 }
 
@@ -158,26 +206,38 @@ pev_segment_length(const struct pev_segment *h)
 	return h->length;
 }
 
+static int
+add_segment(struct evbuffer *buf, struct pev_segment *segment, long long offset, long long length)
+{
+	if (offset < 0 || offset > segment->length)
+		return -ERANGE;
+	if (length < 0)
+		length = segment->length - offset;
+	if (length > segment->length - offset)
+		return -ERANGE;
+	if (length == 0)
+		return 0;
+	if (segment->segment == NULL)
+		return -PEV_ECLOSED;
+	if (evbuffer_add_file_segment(buf, segment->segment, offset, length) < 0) {
+		segment->segment = NULL; /* its error path takes our reference (facts of libevent 2.5) */
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 int
 pev_buffer_add_segment(struct pev_buffer *h, struct pev_segment *segment, long long offset, long long length)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
 	if (code < 0)
 		return code;
-	if (offset < 0 || offset > segment->length)
-		return (int)pev_buffer_leave(buf, -ERANGE);
-	if (length < 0)
-		length = segment->length - offset;
-	if (length > segment->length - offset)
-		return (int)pev_buffer_leave(buf, -ERANGE);
-	if (length == 0)
-		return (int)pev_buffer_leave(buf, 0);
-	if (segment->segment == NULL)
-		return (int)pev_buffer_leave(buf, -PEV_ECLOSED);
-	if (evbuffer_add_file_segment(buf, segment->segment, offset, length) < 0) {
-		segment->segment = NULL; /* its error path takes our reference (facts of libevent 2.5) */
-		return (int)pev_buffer_leave(buf, -ENOMEM);
+	code = use_segment(segment);
+	if (code == 0) {
+		code = add_segment(buf, segment, offset, length);
+		let_segment_go(segment);
 	}
-	return (int)pev_buffer_leave(buf, 0);
+	return (int)pev_buffer_leave(buf, code);
 }

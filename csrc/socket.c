@@ -4,6 +4,7 @@
 struct pev_bev *
 pev_bev_socket_new(struct pev_loop *loop, int fd, int options, uint64_t id)
 {
+	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_bev *h;
 	struct bufferevent *bev;
 	int code = pev_loop_usable(loop, 0);
@@ -41,6 +42,7 @@ pev_bev_close_descriptor(struct pev_bev *h)
 int
 pev_bev_get_fd(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int fd, code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -52,6 +54,7 @@ pev_bev_get_fd(struct pev_bev *h)
 int
 pev_bev_set_fd(struct pev_bev *h, int fd)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable_alone(h);
 	if (code < 0)
 		return code;
@@ -70,6 +73,7 @@ pev_bev_set_fd(struct pev_bev *h, int fd)
 int
 pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct sockaddr_storage ss;
 	socklen_t length = sizeof ss;
 	int fd = pev_bev_get_fd(h);
@@ -142,6 +146,7 @@ pev_bev_connect_event(struct pev_bev *h, short what, int error)
 int
 pev_bev_expect_connect(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -156,10 +161,37 @@ pev_bev_expect_connect(struct pev_bev *h)
 	return 0;
 }
 
+/* Not inherited by programs that are started; libevent's own would be. */
+static int
+make_socket(struct pev_bev *h, int family)
+{
+#if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+#else
+	int fd = socket(family, SOCK_STREAM, 0);
+	if (fd < 0)
+		return -errno;
+	if (evutil_make_socket_nonblocking(fd) < 0 || evutil_make_socket_closeonexec(fd) < 0) {
+		int saved = errno;
+		close(fd);
+		return -saved;
+	}
+#endif
+	bufferevent_setfd(h->bev, fd);
+	return 0;
+}
+
 static int
 try_connect(struct pev_bev *h, const struct sockaddr *sa, socklen_t length)
 {
 	h->made_fd = bufferevent_getfd(h->bev) < 0;
+	if (h->made_fd) {
+		int code = make_socket(h, sa->sa_family);
+		if (code < 0)
+			return code;
+	}
 	errno = 0;
 	if (bufferevent_socket_connect(h->bev, sa, (int)length) < 0)
 		return errno ? -errno : -PEV_EFAILED;
@@ -174,6 +206,7 @@ try_connect(struct pev_bev *h, const struct sockaddr *sa, socklen_t length)
 int
 pev_bev_connect(struct pev_bev *h, const struct pev_address *address)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct sockaddr_storage ss;
 	socklen_t length;
 	int code = pev_bev_usable(h);
@@ -200,6 +233,7 @@ pev_bev_connect(struct pev_bev *h, const struct pev_address *address)
 int
 pev_bev_fail(struct pev_bev *h, int what, int error)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;

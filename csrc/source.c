@@ -27,6 +27,18 @@ pev_source_forget(struct pev_source *source)
 	}
 }
 
+/* The same where another thread may be running the loop: then it stays, and Python passes over it. */
+void
+pev_source_forget_safely(struct pev_source *source)
+{
+	struct pev_loop *loop = source->loop;
+	int claimed = !pev_runs_here(loop) && pev_try_claim(loop);
+	if (pev_is_alone(loop))
+		pev_source_forget(source);
+	if (claimed)
+		pev_unclaim(loop);
+}
+
 /* The loop shall not know the source any more. */
 void
 pev_source_leave(struct pev_source *source)
@@ -44,27 +56,44 @@ pev_source_leave(struct pev_source *source)
 	source->loop = NULL;
 }
 
-/* Garbage collection may drop a handle in any thread and at any time, also while libevent is on the stack, or in a forked
- * child that shares its parent's epoll set. Unless this is the loop's own thread outside of a pass, leave the handle to
- * the loop: 1. Otherwise 0: go ahead. */
-int
-pev_source_bury(struct pev_source *source)
+/* This thread may be inside alone, and libevent isn't on the stack: 1, and it is done. */
+static int
+drop_alone(struct pev_source *source, struct pev_loop *loop)
 {
-	struct pev_loop *loop = source->loop;
-	PEV_INSIDE(loop);
-	int forked;
+	int here = pev_runs_here(loop);
+	int claimed = !here && pev_try_claim(loop);
+	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !pev_asking && (here || (claimed && !loop->running));
+	if (may)
+		source->drop(source);
+	if (claimed)
+		pev_unclaim(loop);
+	return may;
+}
+
+/* 0: the loop was closed meanwhile. */
+static int
+bury(struct pev_source *source, struct pev_loop *loop)
+{
+	PEV_VISIT(pev_visit_shared(loop));
 	if (source->loop == NULL)
-		return 0;
-	forked = loop->fork_generation != pev_fork_generation;
-	if (!forked && !loop->in_pass && !pev_asking && pthread_equal(loop->thread, pthread_self()))
 		return 0;
 	pthread_mutex_lock(&loop->lock);
 	source->next_grave = loop->graves;
 	loop->graves = source;
 	pthread_mutex_unlock(&loop->lock);
-	if (!forked)
+	if (loop->fork_generation == pev_fork_generation)
 		event_active(&loop->wake, EV_READ, 1);
 	return 1;
+}
+
+/* Python has dropped a handle. Garbage collection does so in any thread and at any time, also while libevent is on the stack,
+ * or in a forked child that shares its parent's epoll set: then the handle is left to the loop. */
+void
+pev_source_discard(struct pev_source *source)
+{
+	struct pev_loop *loop = source->loop;
+	if (loop == NULL || (!drop_alone(source, loop) && !bury(source, loop)))
+		source->drop(source);
 }
 
 void

@@ -17,6 +17,7 @@ copy_spans(struct pev_span *out, const struct evbuffer_iovec *vec, int n, size_t
 int
 pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_ptr from;
 	struct evbuffer_iovec *vec;
@@ -46,6 +47,7 @@ pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *o
 int
 pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_iovec vec[16];
 	int spans, code = pev_buffer_enter(h, PEV_ADD, &buf);
@@ -64,11 +66,14 @@ pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max
 int
 pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	struct evbuffer_iovec vec[16];
 	int i, code = pev_buffer_enter(h, PEV_LOOK, &buf);
 	if (code < 0)
 		return code;
+	if (h->frozen & PEV_END_FROZEN)
+		return (int)pev_buffer_leave(buf, -PEV_EFROZEN);
 	if (n < 0 || n > 16)
 		return (int)pev_buffer_leave(buf, -PEV_EVALUE);
 	for (i = 0; i < n; i++) {
@@ -109,11 +114,13 @@ count_export(struct pev_buffer *h, int n)
 void
 pev_buffer_lend(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	count_export(h, 1);
 }
 
 void
 pev_buffer_give_back(struct pev_buffer *h)
 {
+	PEV_VISIT(pev_visit_buffer(h));
 	count_export(h, -1);
 }

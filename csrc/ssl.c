@@ -144,6 +144,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
     int check_host, struct pev_session *session, int options, uint64_t id)
 {
 	struct pev_ssl *s;
+	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
 	int code = pev_bev_usable_alone(under);
 	if (code < 0) {
@@ -184,6 +185,7 @@ is_open_below(const struct pev_bev *h)
 int
 pev_ssl_start(struct pev_bev *h, double seconds)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -202,7 +204,7 @@ static void
 on_last_write(struct bufferevent *bev, void *arg)
 {
 	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		pev_bev_free(arg);
+		pev_bev_step(arg);
 }
 
 static void
@@ -232,8 +234,15 @@ on_ssl_drained(struct pev_bev *h)
 	}
 	if (s->closing && pev_ssl_awaits_goodbye(s))
 		return 0;
-	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
+	if (h->under->ended & BEV_EVENT_ERROR)
 		return 1;
+	if (!pev_bev_has_output(h->under)) {
+		const struct pev_layer *layer = h->under->layer;
+		/* The one below closes in the same way, and takes this one along when it is done. */
+		if (layer == NULL || layer->on_drained == NULL || !(h->options & BEV_OPT_CLOSE_ON_FREE))
+			return 1;
+		return layer->on_drained(h->under);
+	}
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
 	return 0;
@@ -311,6 +320,7 @@ pev_ssl_looked(struct pev_bev *h)
 int
 pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	if (code < 0)
 		return code;
@@ -323,6 +333,7 @@ pev_ssl_set_allow_dirty(struct pev_bev *h, int allow)
 int
 pev_ssl_get_allow_dirty(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int code = pev_bev_usable(h);
 	return code < 0 ? code : pev_ssl_of(h)->allow_dirty;
 }
@@ -366,6 +377,7 @@ pev_ssl_is_verified(struct pev_bev *h)
 const char *
 pev_ssl_version(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const char *name = NULL;
 	int code = pev_ssl_look(h);
 	if (code < 0) {
@@ -383,6 +395,7 @@ pev_ssl_version(struct pev_bev *h)
 int
 pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	const SSL_CIPHER *cipher;
 	int code = pev_ssl_look(h);
 	if (code < 0)
@@ -400,6 +413,7 @@ pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int 
 int
 pev_ssl_session_reused(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	int reused, code = pev_ssl_look(h);
 	if (code < 0)
 		return code;
@@ -412,6 +426,7 @@ pev_ssl_session_reused(struct pev_bev *h)
 int
 pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	X509 *certificate;
 	int n, code = pev_ssl_look(h);
 	if (code < 0)
@@ -429,8 +444,11 @@ pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 struct pev_session *
 pev_ssl_take_session(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct bufferevent *bev = h->bev;
 	struct pev_session *session;
+	if (bev != NULL && pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE) < 0)
+		return NULL; /* it belongs to another thread now */
 	if (bev != NULL)
 		bufferevent_lock(bev);
 	session = pev_link_take(&pev_ssl_of(h)->link);
@@ -443,6 +461,7 @@ pev_ssl_take_session(struct pev_bev *h)
 struct pev_session *
 pev_ssl_session(struct pev_bev *h)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	struct pev_session *session = NULL;
 	SSL_SESSION *now;
 	int code = pev_ssl_look(h);

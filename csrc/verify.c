@@ -261,6 +261,7 @@ pev_tls_set_ocsp_policy(struct pev_tls_context *context, int policy)
 int
 pev_ssl_ocsp_response(struct pev_bev *h, const unsigned char **out)
 {
+	PEV_VISIT(pev_visit_bev(h));
 	long n;
 	int code = pev_ssl_look(h);
 	if (code < 0)

@@ -44,10 +44,17 @@ class Handle(NoCopy):
         if _is_initialised(self):
             raise RuntimeError(f"{type(self).__name__} is initialised already")
 
+    def __repr__(self) -> str:
+        return self._describe() if _is_initialised(self) else f"<{type(self).__name__} without a handle>"
+
+    def _describe(self) -> str:
+        """The text of repr(), for an object that has its handle."""
+        return object.__repr__(self)
+
     if not TYPE_CHECKING:  # a type checker would take it for a promise that any name is there
 
         def __getattr__(self, name: str) -> NoReturn:
             """Only called for what isn't there."""
             if name == "_h" or (not name.startswith("__") and not _is_initialised(self)):
-                raise Error(f"this {type(self).__name__} was not initialised: its __init__ was not called")
+                raise Error(f"this {type(self).__name__} is not initialised: its __init__ was not called, or it was collected")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import socket
+import sys
 from typing import Any, TypeAlias
 
 from ._libevent import ffi, lib
@@ -17,7 +18,8 @@ from .errors import check_int
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes | os.PathLike[str]
 
-_UNIX_MAX = 107
+_PATH_MAX = 107
+_ABSTRACT_MAX = 108 if sys.platform == "linux" else _PATH_MAX
 # evutil_parse_sockaddr_port reads the port with atoi, and looks at nothing that follows.
 _TEXT = re.compile(r"\[[^\[\]]+\](:\d{1,5})?|[^:\[\]]+(:\d{1,5})?|[^\[\]]*:[^\[\]]*:[^\[\]]*")
 
@@ -34,6 +36,8 @@ def _inet(address: tuple[Any, ...]) -> Any:
         ip = ipaddress.ip_address(host or "0.0.0.0")
     except ValueError:
         raise ValueError(f"the host of an address must be numeric, not {host!r}: names take connect_hostname()") from None
+    if scope and ip.version == 4:
+        raise ValueError(f"the host of an address must not have a scope where it is IPv4, as {address[0]!r} does")
     out = ffi.new("struct pev_address *")
     out.family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     out.port = port
@@ -51,8 +55,9 @@ def _inet(address: tuple[Any, ...]) -> Any:
 def _unix(path: bytes) -> Any:
     if not path:
         raise ValueError("the path of an address must not be empty")
-    if len(path) > _UNIX_MAX:
-        raise ValueError(f"the path of an address must be at most {_UNIX_MAX} bytes long, not {len(path)}")
+    most = _ABSTRACT_MAX if path[:1] == b"\0" else _PATH_MAX
+    if len(path) > most:
+        raise ValueError(f"the path of an address must be at most {most} bytes long, not {len(path)}")
     if b"\0" in path[1:] and path[:1] != b"\0":
         raise ValueError("the path of an address must not contain a zero byte")
     out = ffi.new("struct pev_address *")

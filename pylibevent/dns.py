@@ -138,7 +138,7 @@ class DNSRequest(Handle):
         if code != -lib.PEV_ECLOSED:
             check(code, self)
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code, _ = self._result()
         state = "cancelled" if self._cancelled else "under way" if code is None else "answered" if code == 0 else "failed"
         return f"<DNSRequest {self.question}, {state}>"
@@ -294,6 +294,8 @@ class DNSBase(Handle):
         """
         if not isinstance(name, str) or name.rstrip(":") not in _OPTIONS:
             raise ValueError(f"name must be one of {', '.join(sorted(_OPTIONS))}, not {name!r}")
+        if value == "":
+            raise ValueError(f"value must not be empty, for {name}")
         raw = f"{name.rstrip(':')}:".encode()
         check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
 
@@ -358,7 +360,7 @@ class DNSBase(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_dns_check(self._h)
         if code < 0:
             return f"<DNSBase {'closed' if code == -lib.PEV_ECLOSED else 'not usable here'}>"

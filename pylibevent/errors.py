@@ -191,6 +191,14 @@ def check(code: int, subject: object) -> int:
     return code
 
 
+def check_two(code: int, subject: object, other: object) -> int:
+    """The same for a call with two objects: the code says which of them it is about."""
+    if code < 0:
+        about_other = -code & lib.PEV_OTHER
+        raise failure(-code & ~lib.PEV_OTHER, other if about_other else subject)
+    return code
+
+
 def check_pointer(pointer: Any, subject: object) -> Any:
     """Let a pointer through; for NULL raise what the code in errno stands for."""
     if not pointer:
@@ -229,14 +237,14 @@ def check_int(value: object, name: str, low: int, high: int) -> int:
     return number
 
 
-def check_seconds(value: object, name: str, *, positive: bool = False) -> float:
-    """The value as seconds from 0 (or above it) to 1e9; TypeError, ValueError otherwise."""
+def check_seconds(value: object, name: str, *, positive: bool = False, most: float = MAX_SECONDS) -> float:
+    """The value as seconds from 0 (or above it) to the most; TypeError, ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     seconds = float(value)
-    if math.isnan(seconds) or not 0 <= seconds <= MAX_SECONDS or (positive and seconds == 0):
+    if math.isnan(seconds) or not 0 <= seconds <= most or (positive and seconds == 0):
         least = "above 0" if positive else "from 0"
-        raise ValueError(f"{name} must be {least} and up to {MAX_SECONDS:.0f} seconds, not {value!r}")
+        raise ValueError(f"{name} must be {least} and up to {most:.0f} seconds, not {value!r}")
     return seconds
 
 

@@ -25,6 +25,7 @@ ErrorCallback: TypeAlias = "Callable[[Listener, OSError], object]"
 
 _ACCEPTED, _FAILED = lib.PEV_NOTE_ACCEPTED, lib.PEV_NOTE_ACCEPT_FAILED
 _DEFAULT_BACKLOG = 128
+_MOST_PAUSE = 1e6
 _MOST_BACKLOG = 2**31 - 1
 
 
@@ -213,15 +214,24 @@ class Listener(Handle):
             self._on_error(self, OSError(code, os.strerror(code)))
 
     def _take_all(self) -> None:
-        peer = ffi.new("struct pev_address *")
+        peer, taken = ffi.new("struct pev_address *"), ffi.new("int *")
         while self._callback is not None and not self._closed:
-            fd = lib.pev_listener_next(self._h, peer)
-            if fd < 0:
-                return
-            sock = socket.socket(self._family, socket.SOCK_STREAM, self._protocol, fd)
-            if not self._blocking:
-                sock.setblocking(False)  # it is; Python's object doesn't know
-            self._callback(self, sock, from_c(peer) if peer.family else "")
+            callback = None
+            taken[0] = -1
+            sock = socket.socket.__new__(socket.socket)  # before there is a descriptor that an interrupt could lose
+            try:
+                if lib.pev_listener_next(self._h, peer, taken) < 0:
+                    return
+                _adopt(sock, self._family, self._protocol, taken[0])
+                if not self._blocking:
+                    sock.setblocking(False)  # it is; Python's object doesn't know
+                address = from_c(peer) if peer.family else ""
+                callback = self._callback
+            finally:
+                if callback is None and taken[0] >= 0:
+                    sock.detach()
+                    lib.pev_listener_put_back(self._h)
+            callback(self, sock, address)
             if self._base._turn:
                 return
 
@@ -247,11 +257,15 @@ class Listener(Handle):
     def set_callback(self, callback: AcceptCallback | None) -> None:
         """Set what is called with each connection, as for bind() (``evconnlistener_set_cb``). None stops accepting."""
         check_callable(callback, "callback")
-        self._callback = callback
-        if callback is None:
-            self.disable()
-        else:
-            self.enable()
+        before, self._callback = self._callback, callback
+        try:
+            if callback is None:
+                self.disable()
+            else:
+                self.enable()
+        except BaseException:
+            self._callback = before
+            raise
 
     def set_error_callback(self, error: ErrorCallback | None) -> None:
         """Set what is called when accepting fails, as for bind() (``evconnlistener_set_error_cb``)."""
@@ -265,7 +279,7 @@ class Listener(Handle):
 
     @pause.setter
     def pause(self, seconds: float) -> None:
-        seconds = check_seconds(seconds, "pause", positive=True)
+        seconds = check_seconds(seconds, "pause", positive=True, most=_MOST_PAUSE)
         check(lib.pev_listener_set_pause(self._h, seconds), self)
         self._pause = seconds
 
@@ -309,7 +323,7 @@ class Listener(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_listener_check(self._h)
         if code < 0:
             state = "closed" if code == -lib.PEV_ECLOSED else "not usable here"
@@ -325,7 +339,13 @@ class Listener(Handle):
                 if lib.pev_listener_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
+                del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_listener_drop(handle)
+
+
+def _adopt(sock: socket.socket, family: int, protocol: int, fd: int) -> None:
+    """Make this the object of a stream socket."""
+    socket.socket.__init__(sock, family, socket.SOCK_STREAM, protocol, fd)
 
 
 def _options(close_on_exec: bool, blocking: bool, enabled: bool) -> int:

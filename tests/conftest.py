@@ -12,7 +12,7 @@ import hypothesis
 import open_bugs
 import pytest
 import trustme
-from support import descriptors, left_over
+from support import descriptors, each_back_end, left_over
 
 import pylibevent as ev
 
@@ -58,6 +58,15 @@ def nothing_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def base() -> Iterator[ev.EventBase]:
     with ev.EventBase() as base:
+        yield base
+
+
+@pytest.fixture(params=zip(ev.supported_methods(), each_back_end(), strict=True), ids=ev.supported_methods())
+def any_base(request: Any) -> Iterator[ev.EventBase]:
+    """A base on each back end."""
+    method, config = request.param
+    with ev.EventBase(config) as base:
+        assert base.method == method
         yield base
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,13 @@ from pylibevent.buffer import news
 ROOT = Path(__file__).resolve().parent.parent
 GIVE_UP = 20.0
 """Seconds after which a test that waits for something has failed."""
+TICK = 0.01
+"""Seconds by which a timer may be early: libevent reads a clock that goes on by ticks of up to 10 ms."""
+
+
+def named(value: object) -> str:
+    """A test's name for a value: the same in each process that collects it."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def descriptors() -> dict[int, str]:
@@ -55,6 +63,12 @@ def check_child(code: str, *arguments: str, status: int = 0, stderr: str = "", t
     done = run_child(code, *arguments, timeout=timeout)
     assert (done.returncode, done.stderr) == (status, stderr), f"stdout: {done.stdout}\nstderr: {done.stderr}"
     return done.stdout
+
+
+def each_back_end() -> list[ev.EventConfig]:
+    """A config for each way to wait that this libevent has."""
+    methods = ev.supported_methods()
+    return [ev.EventConfig(avoid=[other for other in methods if other != method]) for method in methods]
 
 
 @contextmanager

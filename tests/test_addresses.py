@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import named
 
 import pylibevent as ev
 from pylibevent.addresses import from_c, to_c
@@ -153,7 +154,7 @@ def test_paths_are_addresses() -> None:
         ("x" * 108, ValueError),
         (b"\0" + b"x" * 108, ValueError),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_is_no_address(address: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="address"):

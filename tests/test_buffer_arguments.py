@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import contents, socket_pair
+from support import contents, named, socket_pair
 
 import pylibevent as ev
 from pylibevent import Buffer, EOLStyle, FileSegment
@@ -117,7 +117,7 @@ def buffer() -> Iterator[Buffer]:
 
 
 @pytest.mark.parametrize("name", BYTES_IN)
-@pytest.mark.parametrize("data", NOT_BYTES, ids=repr)
+@pytest.mark.parametrize("data", NOT_BYTES, ids=named)
 def test_not_bytes_like(buffer: Buffer, name: str, data: object) -> None:
     with pytest.raises((TypeError, ValueError, BufferError)):
         BYTES_IN[name](buffer, data)
@@ -138,7 +138,7 @@ def test_not_a_count(buffer: Buffer, name: str, size: object, error: type[Except
 
 
 @pytest.mark.parametrize("name", BUFFERS_IN)
-@pytest.mark.parametrize("other", NOT_BUFFERS, ids=repr)
+@pytest.mark.parametrize("other", NOT_BUFFERS, ids=named)
 def test_not_a_buffer(buffer: Buffer, name: str, other: object) -> None:
     with pytest.raises(TypeError, match="other must be a Buffer"):
         BUFFERS_IN[name](buffer, other)
@@ -241,7 +241,7 @@ def test_a_closed_segment(buffer: Buffer, tmp_path: Path) -> None:
     with path.open("rb") as file:
         segment = FileSegment(file)
     segment.close()
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(ev.ClosedError, match="closed"):
         buffer.add_file_segment(segment)
 
 

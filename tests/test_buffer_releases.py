@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import check_child, contents, run_until, socket_pair
+from support import check_child, contents, named, run_until, socket_pair
 
 import pylibevent as ev
 from pylibevent import Buffer
@@ -179,7 +179,7 @@ def test_a_memory_map_stays_open() -> None:
     pages.close()
 
 
-@pytest.mark.parametrize("data", [None, 1, "text", object(), [1], memoryview(b"abcd")[::2]], ids=repr)
+@pytest.mark.parametrize("data", [None, 1, "text", object(), [1], memoryview(b"abcd")[::2]], ids=named)
 def test_what_can_not_be_lent(data: Any) -> None:
     buffer, released = Buffer(b"before"), []
     with pytest.raises((TypeError, BufferError, ValueError)):

@@ -235,7 +235,7 @@ def test_a_segment_is_made_once(file: IO[bytes]) -> None:
 def test_half_a_segment_says_so() -> None:
     half = FileSegment.__new__(FileSegment)
     for use in (half.close, half.__len__, lambda: repr(half), lambda: Buffer().add_file_segment(half)):
-        with pytest.raises(ev.Error, match="not initialised"):
+        with pytest.raises(ev.Error, match="is not initialised"):
             use()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import run_until, socket_pair
+from support import named, run_until, socket_pair
 
 import pylibevent as ev
 
@@ -109,7 +109,7 @@ def test_a_read_of_nothing(bev: ev.SocketBufferEvent) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [None, b"read only", "x", 1, memoryview(b"read only"), memoryview(bytearray(10))[::2]], ids=str
+    "target", [None, b"read only", "x", 1, memoryview(b"read only"), memoryview(bytearray(10))[::2]], ids=named
 )
 def test_targets_that_are_none(bev: ev.SocketBufferEvent, target: Any) -> None:
     refused(bev, lambda: bev.read_into(target), TypeError, ValueError, BufferError)

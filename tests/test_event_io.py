@@ -19,15 +19,6 @@ PERSIST, ET, TIMEOUT = ev.EventFlag.PERSIST, ev.EventFlag.ET, ev.EventFlag.TIMEO
 Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture(params=ev.supported_methods())
-def any_base(request: Any) -> Iterator[ev.EventBase]:
-    """A base on each back end."""
-    avoid = [name for name in ev.supported_methods() if name != request.param]
-    with ev.EventBase(ev.EventConfig(avoid=avoid)) as base:
-        assert base.method == request.param
-        yield base
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     with socket_pair() as both:

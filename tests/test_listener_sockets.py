@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import GIVE_UP, check_child, run_until
+from support import GIVE_UP, check_child, named, run_until
 
 import pylibevent as ev
 
@@ -94,7 +94,7 @@ def test_descriptors_that_can_not_listen(base: ev.EventBase, by_number: bool) ->
             os.fstat(fd)
 
 
-@pytest.mark.parametrize("sock", [-1, 2**31, 2**64, None, "1", 1.5, True, object(), (), b""], ids=repr)
+@pytest.mark.parametrize("sock", [-1, 2**31, 2**64, None, "1", 1.5, True, object(), (), b""], ids=named)
 def test_what_is_no_descriptor(base: ev.EventBase, sock: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="sock"):
         ev.Listener.from_socket(base, sock, never)

@@ -22,10 +22,11 @@ from ..errors import (
     check_int,
     check_pointer,
     check_size,
+    check_two,
 )
 from ..flags import EOLStyle
 from .loans import Peek, Reservation
-from .news import BufferCallback, BufferChange, ChangeCallback, lent, settle, watched
+from .news import BufferCallback, BufferChange, ChangeCallback, has_news, lent, raise_all, settle, settle_quietly, watched
 from .segment import FileSegment
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Buffer(Handle):
         return self
 
     def _settle(self) -> None:
-        if watched or lent:
+        if has_news():
             settle()
 
     # ------------------------------------------------------------ adding
@@ -118,12 +119,12 @@ class Buffer(Handle):
 
     def add_buffer(self, other: Buffer) -> None:
         """Move all of another buffer to the end, without copying (``evbuffer_add_buffer``)."""
-        check(lib.pev_buffer_add_buffer(self._h, _handle_of(other, "other")), self)
+        check_two(lib.pev_buffer_add_buffer(self._h, _handle_of(other, "other")), self, other)
         self._settle()
 
     def prepend_buffer(self, other: Buffer) -> None:
         """Move all of another buffer before the first byte, without copying (``evbuffer_prepend_buffer``)."""
-        check(lib.pev_buffer_prepend_buffer(self._h, _handle_of(other, "other")), self)
+        check_two(lib.pev_buffer_prepend_buffer(self._h, _handle_of(other, "other")), self, other)
         self._settle()
 
     def add_buffer_reference(self, other: Buffer) -> None:
@@ -133,7 +134,7 @@ class Buffer(Handle):
             ValueError: The other holds parts of files, or bytes that are such references themselves.
             TypeError: The other is a bufferevent's.
         """
-        check(lib.pev_buffer_add_buffer_reference(self._h, _handle_of(other, "other")), self)
+        check_two(lib.pev_buffer_add_buffer_reference(self._h, _handle_of(other, "other")), self, other)
         self._settle()
 
     def add_reference(self, data: BytesLike, on_release: Callable[[], object] | None = None) -> int:
@@ -151,7 +152,7 @@ class Buffer(Handle):
         check_callable(on_release, "on_release")
         raw = ffi.from_buffer("char[]", data)
         if not len(raw):  # nothing that C would ever let go of
-            check(lib.pev_buffer_check(self._h), self)
+            check(lib.pev_buffer_add(self._h, raw, 0), self)
             if on_release is not None:
                 on_release()
             return 0
@@ -287,7 +288,8 @@ class Buffer(Handle):
             How many.
         """
         wanted = check_size(size)
-        n = check(lib.pev_buffer_remove_buffer(self._h, _handle_of(other, "other"), MAX_SIZE if wanted < 0 else wanted), self)
+        code = lib.pev_buffer_remove_buffer(self._h, _handle_of(other, "other"), MAX_SIZE if wanted < 0 else wanted)
+        n = check_two(code, self, other)
         self._settle()
         return n
 
@@ -342,6 +344,7 @@ class Buffer(Handle):
         """
         wanted = check_size(size)
         check(lib.pev_buffer_pullup(self._h, MAX_SIZE if wanted < 0 else wanted), self)
+        self._settle()
 
     @property
     def contiguous(self) -> int:
@@ -505,33 +508,48 @@ class Buffer(Handle):
         if base is not None and not hasattr(base, "call_soon_threadsafe"):
             raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
         self._deferred = base
+        if self._waiting is not None:  # the base before may never tell
+            self._defer()
 
-    def _changed(self, change: BufferChange, errors: list[Exception]) -> None:
+    def _defer(self) -> None:
+        """Have what is waiting told by the base, or now."""
+        if self._deferred is None:
+            self._call_deferred()
+        else:
+            self._deferred.call_soon_threadsafe(self._call_deferred)
+
+    def _changed(self, change: BufferChange, errors: list[BaseException]) -> None:
         if self._deferred is None:
             self._call(change, errors)
             return
         if self._waiting is None:
             self._waiting = change
-            self._deferred.call_soon_threadsafe(self._call_deferred)
+            self._defer()
         else:
             first = self._waiting
             self._waiting = BufferChange(first.orig_size, first.added + change.added, first.deleted + change.deleted)
 
     def _call_deferred(self) -> None:
         change, self._waiting = self._waiting, None
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         if change is not None:
             self._call(change, errors)
-        if errors:
-            raise errors[0] if len(errors) == 1 else ExceptionGroup("callbacks of a buffer", errors)
+        raise_all(errors)
 
-    def _call(self, change: BufferChange, errors: list[Exception]) -> None:
+    def _call(self, change: BufferChange, errors: list[BaseException]) -> None:
         for entry in self._callbacks:
             if entry.enabled and entry in self._callbacks:
                 try:
                     entry.callback(self, change)
-                except Exception as error:
+                except RecursionError:
+                    raise  # those of all levels would be too many
+                except BaseException as error:
                     errors.append(error)
+
+    def _forget_callbacks(self) -> None:
+        """The bufferevent is closed: no callback comes any more."""
+        watched.pop(self._id, None)
+        self._callbacks = ()
 
     # ------------------------------------------------------------ the end
 
@@ -558,7 +576,7 @@ class Buffer(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         n = lib.pev_buffer_length(self._h)
         state = f"{n} bytes" if n >= 0 else "closed" if n == -lib.PEV_ECLOSED else "not usable here"
         owner = f", of {type(self._owner).__name__}" if self._owner is not None else ""
@@ -571,6 +589,7 @@ class Buffer(Handle):
             handle = object.__getattribute__(self, "_h")
             watched.pop(self._id, None)
             lib.pev_buffer_drop(handle)
+            settle_quietly()
 
 
 def _handle_of(buffer: object, name: str) -> Any:

@@ -138,10 +138,12 @@ class Reservation(NoCopy):
         views, self._shown = self._shown, None
         if views is None:
             return
-        n = len(views)
-        _end(views)
-        if error is None and self._committed:
-            self._commit(n)
+        try:
+            if error is None and self._committed:
+                self._commit(len(views))  # while it is lent: nobody comes between
+        finally:
+            _end(views)
+        self._buffer._settle()
 
     def _commit(self, n: int) -> None:
         left, used = self._committed, 0
@@ -150,4 +152,3 @@ class Reservation(NoCopy):
             left -= self._spans[used].length
             used += 1
         check(lib.pev_buffer_commit(self._buffer._h, self._spans, used), self._buffer)
-        self._buffer._settle()

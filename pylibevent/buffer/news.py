@@ -58,11 +58,12 @@ class BufferCallback(NoCopy):
 watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
 lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
 _released: collections.deque[Callable[[], object] | None] = collections.deque()  # whom to tell that C let go
+_unraised: list[BaseException] = []  # what callbacks raised where nobody could be told
 
 
 def has_news() -> bool:
     """Whether there may be something for settle() to do."""
-    return bool(watched or lent or _released)
+    return bool(watched or lent or _released or _unraised)
 
 
 def settle() -> bool:
@@ -74,18 +75,40 @@ def settle() -> bool:
     Raises:
         BaseException: What a callback raised; an ExceptionGroup of what several did.
     """
-    errors: list[Exception] = []
-    found = bool(lent or _released) and _take_back(errors)
-    if watched:
-        found = _deliver_changes(errors) or found
-    if len(errors) == 1:
-        raise errors[0]
+    errors: list[BaseException] = []
+    try:
+        found = bool(lent or _released) and _take_back(errors)
+        if watched:
+            found = _deliver_changes(errors) or found
+    except BaseException:
+        _unraised.extend(errors)
+        raise
+    if _unraised:
+        errors[:0], _unraised[:] = _unraised, []
     if errors:
-        raise ExceptionGroup("callbacks of buffers", errors)
+        raise_all(errors)
     return found
 
 
-def _take_back(errors: list[Exception]) -> bool:
+def raise_all(errors: list[BaseException]) -> None:
+    """Raise the only one, or a group; an interrupt goes first, and leaves the others to the next settle()."""
+    for i, error in enumerate(errors):
+        if not isinstance(error, Exception):
+            _unraised.extend(errors[:i] + errors[i + 1 :])
+            raise error
+    if len(errors) > 1:
+        raise BaseExceptionGroup("callbacks of buffers", errors)
+    if errors:
+        raise errors[0]
+
+
+def settle_quietly() -> None:
+    """Drop what C has let go of, where an object is collected: what callbacks raise, the next settle() does."""
+    if lent:
+        _take_back(_unraised)
+
+
+def _take_back(errors: list[BaseException]) -> bool:
     tokens = ffi.new("uint64_t[64]")
     while n := lib.pev_take_releases(tokens, 64):
         for i in range(n):
@@ -96,12 +119,12 @@ def _take_back(errors: list[Exception]) -> bool:
         if on_release is not None:
             try:
                 on_release()
-            except Exception as error:
+            except BaseException as error:
                 errors.append(error)
     return found
 
 
-def _deliver_changes(errors: list[Exception]) -> bool:
+def _deliver_changes(errors: list[BaseException]) -> bool:
     found = False
     change = ffi.new("struct pev_change *")
     while lib.pev_buffer_next_change(change):

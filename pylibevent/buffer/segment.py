@@ -11,7 +11,7 @@ from typing import Self
 from .._handle import Handle, next_id
 from .._libevent import lib
 from ..errors import MAX_SIZE, check_callable, check_descriptor, check_int, check_pointer, check_size
-from .news import lent, settle
+from .news import lent, settle, settle_quietly
 
 
 class FileSegment(Handle):
@@ -54,11 +54,9 @@ class FileSegment(Handle):
 
     def close(self) -> None:
         """Let go of the bytes; buffers that have them keep them (``evbuffer_file_segment_free``). Idempotent."""
-        handle = self._h
-        if not self._closed:
-            self._closed = True
-            lib.pev_segment_drop(handle)
-            settle()
+        lib.pev_segment_close(self._h)
+        self._closed = True
+        settle()
 
     @property
     def closed(self) -> bool:
@@ -74,13 +72,12 @@ class FileSegment(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         return f"<FileSegment {self._length} bytes{', closed' if self._closed else ''}>"
 
     def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing) -> None:
         if _exiting():
             return
         with contextlib.suppress(AttributeError):
-            handle = object.__getattribute__(self, "_h")
-            if not self._closed:
-                lib.pev_segment_drop(handle)
+            lib.pev_segment_drop(object.__getattribute__(self, "_h"))
+            settle_quietly()

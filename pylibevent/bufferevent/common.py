@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, Typ
 from .._handle import Handle
 from .._libevent import ffi, lib
 from ..buffer import Buffer
-from ..buffer.news import has_news, settle
+from ..buffer.news import has_news, settle, settle_quietly
 from ..errors import (
     MAX_INT,
     BufferedDataError,
@@ -34,6 +34,7 @@ from ..errors import (
     check_int,
     check_seconds,
     check_size,
+    check_two,
 )
 from ..flags import EventFlag, FlushMode, Option, What
 
@@ -185,7 +186,7 @@ class BufferEvent(Handle):
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_write_buffer(self._h, buffer._h), self)
+        check_two(lib.pev_bev_write_buffer(self._h, buffer._h), self, buffer)
         if has_news():
             settle()
 
@@ -223,7 +224,7 @@ class BufferEvent(Handle):
         """Move all that has come in to the end of a buffer, without copying (``bufferevent_read_buffer``)."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        check(lib.pev_bev_read_buffer(self._h, buffer._h), self)
+        check_two(lib.pev_bev_read_buffer(self._h, buffer._h), buffer, self)
         if has_news():
             settle()
 
@@ -281,6 +282,13 @@ class BufferEvent(Handle):
     def _carried_away(self) -> None:
         """What stood on this one was closed, and this one with it."""
         self._base._armed.pop(self._id, None)
+        self._drop_buffers()
+
+    def _drop_buffers(self) -> None:
+        """Input and output are closed with this."""
+        for buffer in (self._input, self._output):
+            if buffer is not None:
+                buffer._forget_callbacks()
         self._input = self._output = None
 
     def _hold(self) -> None:
@@ -312,7 +320,7 @@ class BufferEvent(Handle):
                 self._ended(events, detail)
         finally:
             if left and not self._closed:
-                self._base._again(self._id, left, detail)  # one of them raised
+                self._base._left.append((self._id, left, detail))  # one of them raised: the rest comes after what is due
         if what & _GONE:
             self._base._armed.pop(self._id, None)
 
@@ -542,14 +550,18 @@ class BufferEvent(Handle):
         """
         if self._closed:
             return
-        lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        armed = self._base._armed
+        armed[self._id] = self._ready  # another thread's loop may say that it is gone before this call returns
+        try:
+            lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+        except BaseException:
+            self._hold()
+            raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
-        self._input = self._output = None
-        if lingers:
-            self._base._armed[self._id] = self._ready
-        else:
-            self._base._armed.pop(self._id, None)
+        self._drop_buffers()
+        if not lingers:
+            armed.pop(self._id, None)
 
     def abort(self) -> None:
         """Close it at once and drop what is left to send."""
@@ -582,7 +594,7 @@ class BufferEvent(Handle):
     def _going(self) -> str:
         return "connecting" if lib.pev_bev_connecting(self._h) else "open"
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         state = self._state()
         if lib.pev_bev_check(self._h) < 0:
             return f"<{type(self).__name__} {state}>"
@@ -601,7 +613,9 @@ class BufferEvent(Handle):
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
             finally:  # the warning may be an error
+                del self._h  # whoever the warning gave it to has an object without a handle
                 lib.pev_bev_drop(handle)
+                settle_quietly()
 
 
 def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:

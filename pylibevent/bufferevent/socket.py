@@ -128,6 +128,8 @@ class SocketBufferEvent(BufferEvent):
         check_int(port, "port", 1, 65535)
         if dns is not None and not hasattr(dns, "getaddrinfo"):
             raise TypeError(f"dns must be a DNSBase or None, not {type(dns).__name__}")
+        if getattr(dns, "base", self._base) is not self._base:
+            raise ValueError(f"dns must be of the same base, and {dns!r} is of another")
         if dns is None:
             resolver_of = type(self)._resolver_of
             if resolver_of is None:
@@ -228,12 +230,12 @@ class SocketBufferEvent(BufferEvent):
         """Give the descriptor away, open; what is in the buffers stays there.
 
         Returns:
-            The descriptor, now the caller's to close. -1: there was none.
+            The descriptor. With CLOSE_ON_FREE it is the caller's to close from now on; else it is still its owner's, an
+            object that is kept until this is closed. -1: there was none.
         """
         fd = self.fd
         if fd >= 0:
             check(lib.pev_bev_set_fd(self._h, -1), self)
-        self._owner = None
         return fd
 
     def getpeername(self) -> Any:

@@ -38,7 +38,7 @@ from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import Interrupt, in_main_thread
+from .interrupt import Interrupt, came_before, in_main_thread
 from .limits import Entry, Limits, merge
 
 _BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
@@ -169,13 +169,15 @@ class EventBase(Handle):
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
-        called = passed = False
+        called = passed = again = False
         while True:
-            if self._left and self._due is None:
-                self._due, self._left = iter(self._left), []
-            if self._due is not None:
-                called = True
-                self._call_due()
+            while self._due is not None or (self._left and not self._turn & _AT_ONCE):
+                if self._due is None:
+                    self._due, self._left = iter(self._left), []
+                if self._call_due():
+                    called = True
+                if self._turn & _AT_ONCE:
+                    break
             if soon and not self._turn & _AT_ONCE:
                 called = True
                 self._call_soon()
@@ -194,8 +196,9 @@ class EventBase(Handle):
             if not found & _COUNT and not soon and not self._turn:
                 if found & lib.PEV_PASS_EMPTY:
                     return True
-                if flags & LoopFlag.NONBLOCK or (once and (called or not found & lib.PEV_PASS_INTERRUPTED)):
+                if once and (again or not found & lib.PEV_PASS_INTERRUPTED):  # a wake-up that was left over is no event
                     return False
+                again = called
 
     def _pass(self, flags: int) -> int:
         """One crossing into C. Sets what is due."""
@@ -235,42 +238,61 @@ class EventBase(Handle):
             self._raised(error)
             return True
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> bool:
+        """Call what is due, until there is a reason to turn. Returns whether anything was."""
         if self._on_exception is not None or self._priorities > 1 or self._limits.given:
-            self._call_due_carefully()
-            return
+            return self._call_due_carefully()
+        number = 0
+        called = False
         armed = self._armed.get
         due = self._due
         assert due is not None
-        for number, what, detail in due:
-            ready = armed(number)
-            if ready is not None:
-                ready(what, detail)
-                if self._turn & _AT_ONCE:
-                    return
+        try:
+            for number, what, detail in due:
+                ready = armed(number)
+                if ready is not None:
+                    ready(what, detail)
+                    if self._turn & _AT_ONCE:
+                        return True
+                called, number = True, 0  # what is called can't be lost any more
+        except BaseException as error:
+            self._put_back(error, number, what, detail)
+            raise
         self._due = None
+        return called
 
-    def _call_due_carefully(self) -> None:
+    def _put_back(self, error: BaseException, number: int, what: int, detail: int) -> None:
+        """A signal's handler raised: an entry whose callback had not begun comes again."""
+        if not isinstance(error, Exception) or in_main_thread():
+            here = bool(self._left) and self._left[-1][0] == number
+            if number and not here and came_before(error):
+                self._left.append((number, what, detail))
+
+    def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
         due = self._due
         assert due is not None
         self._limits.start()
+        called = False
         for number, what, detail in due:
             ready = self._armed.get(number)
             if ready is None:
                 continue
+            called = True
             self._current = self._priority_of(ready)
             try:
                 ready(what, detail)
             except BaseException as error:
+                self._put_back(error, number, what, detail)
                 self._raised(error)
             finally:
                 current, self._current = self._current, None
             if self._limits.reached(current):
                 self._turn |= _CONTINUE
             if self._turn & _AT_ONCE:
-                return
+                return True
         self._due = None
+        return called
 
     def _call_soon(self) -> None:
         """What is queued now; what these callbacks queue waits for the next round."""
@@ -278,8 +300,9 @@ class EventBase(Handle):
         for _ in range(len(soon)):
             if not soon:
                 return  # the base was closed
-            callback, arguments = soon.popleft()
             self._running = None
+            callback, arguments = soon[0]
+            del soon[0]  # no bytecode from here to the call looks for signals
             try:
                 callback(*arguments)
             except BaseException as error:
@@ -293,10 +316,6 @@ class EventBase(Handle):
         if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         handler(error)
-
-    def _again(self, number: int, what: int, detail: int) -> None:
-        """A callback raised before all that this entry says was called: the rest comes after what else is due."""
-        self._left.append((number, what, detail))
 
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
@@ -654,6 +673,8 @@ class EventBase(Handle):
         if self._interrupt is not None:
             self._interrupt.close()
             self._interrupt = None
+        if has_news():
+            settle()
 
     @property
     def closed(self) -> bool:
@@ -666,7 +687,7 @@ class EventBase(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         code = lib.pev_loop_check(self._h)
         if code < 0:
             return "<EventBase closed>" if code == -lib.PEV_ECLOSED else "<EventBase of the parent process>"
@@ -685,6 +706,7 @@ class EventBase(Handle):
         finally:  # the warning may be an error
             if lib.pev_loop_check(handle) == 0:
                 self.close()
+            del self._h  # whoever the warning gave it to has an object without a handle
             lib.pev_loop_free(handle)
 
 

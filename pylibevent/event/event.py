@@ -63,7 +63,7 @@ class Event(Handle):
         ClosedError: The base is closed.
     """
 
-    __slots__ = ("_base", "_callback", "_cut", "_flags", "_id", "_number", "_owner", "_persist", "_readded", "_seconds")
+    __slots__ = ("_base", "_called", "_callback", "_cut", "_flags", "_id", "_number", "_owner", "_persist", "_readded", "_seconds")
 
     def __init__(
         self, base: EventBase, fd: object, flags: EventFlag, callback: EventCallback, *, priority: int | None = None
@@ -82,7 +82,7 @@ class Event(Handle):
         self._flags = bits
         self._callback = callback
         self._persist = bool(bits & EventFlag.PERSIST)
-        self._cut = self._readded = -1
+        self._cut = self._readded = self._called = -1
         self._seconds: float | None = None
         self._id = next_id()
         self._h = check_pointer(lib.pev_event_new(base._h, number, bits, level, self._id), base)
@@ -160,13 +160,18 @@ class Event(Handle):
     def pending(self, flags: EventFlag = _KINDS) -> EventFlag:
         """What it is waiting for, or has fired for, of these (``event_pending``)."""
         bits = check_flags(flags, EventFlag, _KINDS, "flags")
-        return _FLAGS[check(lib.pev_event_pending(self._h, bits, ffi.NULL), self)]
+        return _FLAGS[check(lib.pev_event_pending(self._h, bits, ffi.NULL, self._was_called()), self)]
+
+    def _was_called(self) -> bool:
+        """Whether what the last pass found was called, or is cut, so that it isn't due any more."""
+        serial = self._base._serial
+        return serial in (self._called, self._cut)
 
     @property
     def expires(self) -> float | None:
         """When it will time out, as ``time.time()`` counts; None: never."""
         out = ffi.new("double *")
-        check(lib.pev_event_pending(self._h, EventFlag.TIMEOUT, out), self)
+        check(lib.pev_event_pending(self._h, EventFlag.TIMEOUT, out, True), self)
         return None if out[0] < 0 else float(out[0])
 
     # ------------------------------------------------------------ what it is
@@ -205,7 +210,8 @@ class Event(Handle):
 
     @priority.setter
     def priority(self, priority: int) -> None:
-        check(lib.pev_event_set_priority(self._h, check_int(priority, "priority", 0, self._base.priorities - 1)), self)
+        level = check_int(priority, "priority", 0, self._base.priorities - 1)
+        check(lib.pev_event_set_priority(self._h, level, self._was_called()), self)
 
     # ------------------------------------------------------------ firing
 
@@ -215,6 +221,7 @@ class Event(Handle):
         serial = base._serial
         if self._cut == serial:
             return  # deleted by an earlier callback
+        self._called = serial
         if not self._persist and self._readded != serial:
             base._armed.pop(self._id, None)
         base._running = self
@@ -251,10 +258,10 @@ class Event(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         kind = "signal" if self._flags & EventFlag.SIGNAL else "fd" if self._number >= 0 else "timer"
         number = "" if self._number < 0 else f" {self._number}"
-        pending = lib.pev_event_pending(self._h, _KINDS, ffi.NULL)
+        pending = lib.pev_event_pending(self._h, _KINDS, ffi.NULL, self._was_called())
         state = f"pending {_FLAGS[pending].name}" if pending > 0 else "idle"
         if pending < 0:
             state = "closed" if pending == -lib.PEV_ECLOSED else "of the parent process"

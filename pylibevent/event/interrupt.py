@@ -11,16 +11,21 @@ wakes this one too; if it is somebody else's, this loop comes back to Python eve
 from __future__ import annotations
 
 import contextlib
+import dis
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import CodeType, TracebackType
 from typing import Any
 
 from .._libevent import lib
 from ..errors import check
 
 BEAT = 0.1
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_RESUME = dis.opmap.get("RESUME")  # what a function begins with, and where signals are looked at
 
 _stack: list[Interrupt] = []  # the loops that run in the main thread, the innermost last
 
@@ -95,3 +100,29 @@ class Interrupt:
 def in_main_thread() -> bool:
     """Whether this thread is the one that runs Python's signal handlers."""
     return threading.current_thread() is threading.main_thread()
+
+
+def came_before(error: BaseException) -> bool:
+    """Whether this came out of a signal's handler before the callback that was to be called had begun.
+
+    Python runs handlers between any two of its instructions, also those between the loop's and the callback's first.
+    """
+    handlers = _codes_of_handlers()
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code not in handlers:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            inner = traceback.tb_next
+            return (inner is None or inner.tb_frame.f_code in handlers) and _has_not_begun(traceback)
+        traceback = traceback.tb_next
+    return traceback is not None or isinstance(error, KeyboardInterrupt)
+
+
+def _codes_of_handlers() -> set[CodeType]:
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = (getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers)
+    return {code for code in codes if code is not None}
+
+
+def _has_not_begun(traceback: TracebackType) -> bool:
+    code, at = traceback.tb_frame.f_code.co_code, traceback.tb_lasti
+    return 0 <= at < len(code) - 1 and code[at] == _RESUME and code[at + 1] == 0

@@ -349,7 +349,30 @@ class TLSBufferEvent(Peer):
             raise TypeError(f"allow_dirty_shutdown must be a bool, not {type(allow).__name__}")
         check(lib.pev_ssl_set_allow_dirty(self._h, allow), self)
 
+    def renegotiate(self) -> None:
+        """Shake hands once more (``bufferevent_ssl_renegotiate``). TLS 1.2 only, and only where ``ssl.OP_NO_RENEGOTIATION`` was
+        taken out of the context's options; servers of OpenSSL 3 take it from clients only with
+        ``SSL_OP_ALLOW_CLIENT_RENEGOTIATION`` too. No second CONNECTED comes; ``renegotiations`` counts.
+
+        Neither side should write much while it lasts: libevent 2.1 may wait for ever where both have data under way.
+
+        Raises:
+            OSError: ENOTCONN: the handshake isn't done.
+            TLSError: TLS 1.3, which has key_update() instead; or it isn't allowed.
+        """
+        if lib.pev_ssl_protocol(self._h) >= lib.TLS1_3_VERSION:
+            check(lib.pev_bev_check(self._h), self)
+            error = tls_error([], doing="TLS 1.3 has no renegotiation, but key_update()")
+            error.library, error.reason = "SSL", "NO_RENEGOTIATION"
+            raise error
+        check(lib.pev_ssl_renegotiate(self._h), self)
+
     # ------------------------------------------------------------ why it ended
+
+    @property
+    def errors(self) -> list[TLSError]:
+        """What OpenSSL said when it failed, oldest first (``bufferevent_get_openssl_error``)."""
+        return [tls_error([code]) for code in self._codes()]
 
     def _explain(self, events: int, detail: int) -> BaseException:
         failed: BaseException | None = self._failure or getattr(self._underlying, "_failure", None)
@@ -470,6 +493,8 @@ class TLSBufferEvent(Peer):
             plain = SocketBufferEvent(self._base, fd, Option(self._options))
         super().close(timeout=0)
         callback(plain)
+        if not plain.closed and lib.pev_bev_usable_alone(plain._h) == 0 and plain.input:
+            plain.trigger(EventFlag.READ)  # it came before anybody listened
 
     def _let_go(self) -> None:
         below, connector = self._underlying, self._connector
@@ -503,7 +528,7 @@ class TLSBufferEvent(Peer):
                 self._spoil_session()
             self._ctx._tell_removed()
         except BaseException:
-            self._base._again(self._id, what, detail)
+            self._base._left.append((self._id, what, detail))
             raise
         return what & ~int(_SESSION)
 

@@ -143,7 +143,7 @@ class TLSContext(ContextSessions):
     def handshake_timeout(self, seconds: float | None) -> None:
         self._handshake_timeout = None if seconds is None else check_seconds(seconds, "handshake_timeout", positive=True)
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         side = "server" if self._server_side else "client"
         names = ", host names checked" if self._check_hostname else ""
         return f"<TLSContext {side}, {self._verify_mode.name}{names}, from {self.minimum_version.name}>"

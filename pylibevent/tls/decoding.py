@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from .._libevent import ffi, lib
@@ -66,7 +65,8 @@ def _piece(data: bytes, at: int) -> tuple[bytes, int]:
 def _alternative(kind: str, value: bytes) -> str:
     if kind != "IP Address":
         return value.decode("ascii", "replace")
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        return "<invalid>"
+    if len(value) == 4:
+        return ".".join(str(part) for part in value)
+    if len(value) == 16:  # as stdlib writes it
+        return ":".join(f"{value[i] << 8 | value[i + 1]:X}" for i in range(0, 16, 2))
+    return "<invalid>"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .._libevent import ffi, lib
 from ..bufferevent import BufferEvent
-from ..errors import TLSError, check, check_int, tls_error
+from ..errors import check, check_int
 from .certificates import taken
 from .decoding import decoded
 
@@ -172,7 +172,7 @@ class Peer(BufferEvent):
 
         Args:
             label: What it is for, such as ``"EXPERIMENTAL my protocol"``.
-            length: How many bytes, from 1 to 65536.
+            length: How many bytes, from 1 to 65536; TLS 1.3 gives at most 255 times what its hash has, 8160 with SHA-256.
             context: What it shall depend on too. None: nothing, which isn't the same as nothing in it under TLS 1.2.
 
         Raises:
@@ -232,22 +232,6 @@ class Peer(BufferEvent):
         """
         check(lib.pev_ssl_new_keys(self._h, bool(request_peer)), self)
 
-    def renegotiate(self) -> None:
-        """Shake hands once more (``bufferevent_ssl_renegotiate``). TLS 1.2 only, and only where ``ssl.OP_NO_RENEGOTIATION`` was
-        taken out of the context's options; servers of OpenSSL 3 take it from clients only with
-        ``SSL_OP_ALLOW_CLIENT_RENEGOTIATION`` too. No second CONNECTED comes; ``renegotiations`` counts.
-
-        Raises:
-            OSError: ENOTCONN: the handshake isn't done.
-            TLSError: TLS 1.3, which has key_update() instead; or it isn't allowed.
-        """
-        if lib.pev_ssl_protocol(self._h) >= lib.TLS1_3_VERSION:
-            check(lib.pev_bev_check(self._h), self)
-            error = tls_error([], doing="TLS 1.3 has no renegotiation, but key_update()")
-            error.library, error.reason = "SSL", "NO_RENEGOTIATION"
-            raise error
-        check(lib.pev_ssl_renegotiate(self._h), self)
-
     @property
     def renegotiations(self) -> int:
         """How often hands were shaken once more (``SSL_total_renegotiations``)."""
@@ -266,11 +250,6 @@ class Peer(BufferEvent):
             TLSError: The client won't, it isn't TLS 1.3, or this is no server.
         """
         check(lib.pev_ssl_ask_certificate(self._h, bool(required)), self)
-
-    @property
-    def errors(self) -> list[TLSError]:
-        """What OpenSSL said when it failed, oldest first (``bufferevent_get_openssl_error``)."""
-        return [tls_error([code]) for code in self._codes()]
 
     def _codes(self) -> list[int]:
         out = ffi.new("unsigned long[]", lib.PEV_TLS_ERRORS)
