@@ -81,7 +81,7 @@ def ends(
 ) -> tuple[End, End]:
     """A server and a client over a socket pair."""
     one, other = socket.socketpair()
-    below = ev.SocketBufferEvent(base, other)
+    below = ev.SocketBufferEvent(base, other, **options)
     client_end = End(ev.TLSBufferEvent.wrap(below, client, server_hostname=name, session=session, **options))
     return End(ev.TLSBufferEvent.accept(base, one, server, **options), GREETING), client_end
 
