@@ -8,11 +8,8 @@ enum {
 	PEV_ASK_PSK = 8
 };
 
-/* Answers of pev_ask_name beside alerts, which are 0 to 255. */
-enum {
-	PEV_NAME_FINE = -1,
-	PEV_NAME_LATER = -2
-};
+/* The answer of pev_ask_name that isn't an alert, which is 0 to 255. */
+enum { PEV_NAME_FINE = -1 };
 
 /* One certificate of a chain that is being verified. */
 struct pev_verify_step {

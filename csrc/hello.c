@@ -193,9 +193,7 @@ ask_name(struct pev_ssl *s, const char *name, int *alert)
 		return refuse(alert, SSL_AD_INTERNAL_ERROR);
 	answer = pev_ask_name(s->b.source.id, name);
 	pev_ask_end(s);
-	if (answer == PEV_NAME_FINE)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	return answer == PEV_NAME_LATER ? SSL_CLIENT_HELLO_RETRY : refuse(alert, answer & 0xff);
+	return answer == PEV_NAME_FINE ? SSL_CLIENT_HELLO_SUCCESS : refuse(alert, answer & 0xff);
 }
 
 static int

@@ -38,7 +38,6 @@ struct pev_ssl {
 	unsigned char is_server;
 	unsigned char late;        /* the handshake took too long */
 	unsigned char began;       /* the handshake */
-	unsigned char asking;      /* Python is being asked, with libevent on the stack */
 	unsigned char allow_dirty; /* the socket form's: libevent's own isn't enough under OpenSSL 3 */
 	unsigned char finishing;   /* PEV_FINISH_...: close_notify is due, or said, before the end */
 	unsigned char waiting;     /* a bidirectional close waits for the peer's close_notify */

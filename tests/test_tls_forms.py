@@ -56,8 +56,6 @@ def test_both_ways(
 
 @pytest.mark.parametrize("options", [ev.Option.DEFER_CALLBACKS, ev.Option.THREADSAFE], ids=["deferred", "locked"])
 def test_options(base: ev.EventBase, server: ev.TLSContext, client: ev.TLSContext, direct: bool, options: ev.Option) -> None:
-    if options & ev.Option.THREADSAFE and not direct:
-        pytest.skip("wrap() needs an underlying with the same option")
     one, other = socket.socketpair()
     options |= ev.Option.CLOSE_ON_FREE
     below = [ev.SocketBufferEvent(base, sock, options) for sock in (one, other)]
