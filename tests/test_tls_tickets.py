@@ -57,7 +57,7 @@ def test_keys_are_random_and_kept_in_order() -> None:
         ({"keep": 1}, ValueError),
         ({"keep": 16}, ValueError),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(value),
 )
 def test_keys_that_are_none(arguments: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
