@@ -16,15 +16,12 @@ RECIPE = build_ffi.py setup.py pyproject.toml
 SOURCES = $(wildcard csrc/*.c csrc/*.h)
 
 .NOTPARALLEL: # apt and pip lock each other out
-.PHONY: demo test test-dev check build clean system system-test
+.PHONY: demo test check build clean system system-test
 
 demo: build $(VENV)/demo.txt
 	$(VENV)/bin/python examples/demo.py
 
 test: system-test build $(VENV)/test.txt
-	$(VENV)/bin/python -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
-
-test-dev: system-test build $(VENV)/test.txt
 	$(VENV)/bin/python -X dev -W error -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
 
 check: build $(VENV)/check.txt

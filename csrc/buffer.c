@@ -102,11 +102,21 @@ pev_buffer_leave(struct evbuffer *buf, long long result)
 	return result;
 }
 
-/* libevent says -1 when there is no memory, or more than it can count. */
+/* libevent says -1 when there is no memory, or more than it can count, or where an end is frozen: a filter may freeze those of
+ * the buffers that it is lent under other handles. */
 static int
-result_of(int r)
+result_of(int r, struct evbuffer *buf)
 {
-	return r < 0 ? -ENOMEM : 0;
+	if (r >= 0)
+		return 0;
+	return evbuffer_commit_space(buf, NULL, 0) < 0 || evbuffer_drain(buf, 0) < 0 ? -PEV_EFROZEN : -ENOMEM;
+}
+
+static int
+result_of_move(int r, struct evbuffer *buf, struct evbuffer *source)
+{
+	int code = result_of(r, buf);
+	return code == -ENOMEM ? result_of(r, source) : code;
 }
 
 /* ------------------------------------------------------------------ making and closing */
@@ -285,7 +295,7 @@ pev_buffer_add(struct pev_buffer *h, const char *data, size_t n)
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
-	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_add(buf, data, n)));
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_add(buf, data, n), buf));
 }
 
 int
@@ -294,7 +304,7 @@ pev_buffer_prepend(struct pev_buffer *h, const char *data, size_t n)
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_PREPEND, &buf);
-	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_prepend(buf, data, n)));
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_prepend(buf, data, n), buf));
 }
 
 int
@@ -303,7 +313,7 @@ pev_buffer_drain(struct pev_buffer *h, size_t n)
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_DRAIN, &buf);
-	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_drain(buf, n)));
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_drain(buf, n), buf));
 }
 
 long long
@@ -319,7 +329,7 @@ pev_buffer_remove(struct pev_buffer *h, char *out, size_t n)
 	copied = evbuffer_copyout(buf, out, n);
 	if (copied > 0 && evbuffer_drain(buf, (size_t)copied) < 0)
 		copied = -1;
-	return pev_buffer_leave(buf, copied < 0 ? -ENOMEM : copied);
+	return pev_buffer_leave(buf, copied < 0 ? result_of(-1, buf) : copied);
 }
 
 /* evbuffer_copyout_from refuses where the start is frozen, though it changes nothing. */
@@ -366,7 +376,7 @@ pev_buffer_expand(struct pev_buffer *h, size_t n)
 	PEV_VISIT(pev_visit_buffer(h));
 	struct evbuffer *buf;
 	int code = pev_buffer_enter(h, PEV_ADD, &buf);
-	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_expand(buf, n)));
+	return code < 0 ? code : (int)pev_buffer_leave(buf, result_of(evbuffer_expand(buf, n), buf));
 }
 
 /* Once a program shares chains between buffers, libevent's pullup can write into another one's bytes (facts of libevent
@@ -411,7 +421,7 @@ pev_buffer_pullup(struct pev_buffer *h, size_t n)
 		r = -1;
 	if (h->callback != NULL)
 		evbuffer_cb_set_flags(buf, h->callback, EVBUFFER_CB_ENABLED);
-	return (int)pev_buffer_leave(buf, result_of(r));
+	return (int)pev_buffer_leave(buf, result_of(r, buf));
 }
 
 /* ------------------------------------------------------------------ two buffers */
@@ -464,7 +474,7 @@ pev_buffer_add_buffer(struct pev_buffer *h, struct pev_buffer *from)
 	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_ADD, &buf, from, PEV_DRAIN, &source);
-	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_add_buffer(buf, source)));
+	return code < 0 ? code : (int)leave_both(buf, source, result_of_move(evbuffer_add_buffer(buf, source), buf, source));
 }
 
 int
@@ -474,7 +484,7 @@ pev_buffer_prepend_buffer(struct pev_buffer *h, struct pev_buffer *from)
 	PEV_VISIT(pev_visit_buffer(from));
 	struct evbuffer *buf, *source;
 	int code = enter_both(h, PEV_PREPEND, &buf, from, PEV_DRAIN, &source);
-	return code < 0 ? code : (int)leave_both(buf, source, result_of(evbuffer_prepend_buffer(buf, source)));
+	return code < 0 ? code : (int)leave_both(buf, source, result_of_move(evbuffer_prepend_buffer(buf, source), buf, source));
 }
 
 /* By way of a fresh buffer: an unpatched 2.1.12 leaves a dangling chain otherwise (facts of libevent 2.5). The source
@@ -496,7 +506,7 @@ pev_buffer_add_buffer_reference(struct pev_buffer *h, struct pev_buffer *from)
 		return (int)leave_both(buf, source, -ENOMEM);
 	pev_start_multicast();
 	r = evbuffer_add_buffer_reference(fresh, source);
-	code = r < 0 ? -PEV_EVALUE : result_of(evbuffer_add_buffer(buf, fresh));
+	code = r < 0 ? -PEV_EVALUE : result_of(evbuffer_add_buffer(buf, fresh), buf);
 	evbuffer_free(fresh);
 	return (int)leave_both(buf, source, code);
 }
@@ -516,7 +526,7 @@ pev_buffer_remove_buffer(struct pev_buffer *h, struct pev_buffer *to, size_t n)
 		int part = n > INT_MAX / 2 ? INT_MAX / 2 : (int)n;
 		int r = evbuffer_remove_buffer(buf, destination, (size_t)part);
 		if (r < 0)
-			return leave_both(buf, destination, moved ? moved : -ENOMEM);
+			return leave_both(buf, destination, moved ? moved : result_of_move(r, destination, buf));
 		moved += r;
 		n -= (size_t)r;
 		if (r < part)

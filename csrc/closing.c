@@ -153,6 +153,7 @@ pev_bev_shut(struct pev_source *source)
 		top = top->over;
 	give_time(top, 0);
 	pev_bev_free(h);
+	leave_no_more(h);
 	pev_source_forget(source);
 }
 
@@ -343,8 +344,8 @@ close_elsewhere(struct pev_bev *h, double seconds)
 {
 	PEV_VISIT(pev_visit_shared(h->source.loop));
 	int code = pev_loop_usable(h->source.loop, 1);
-	if (code == -PEV_ECLOSED)
-		return 0;
+	if (code == -PEV_ECLOSED || h->bev == NULL)
+		return 0; /* the loop's thread was quicker */
 	if (code < 0)
 		return code;
 	h->time_left = seconds;

@@ -33,17 +33,18 @@ static void
 on_stall(evutil_socket_t fd, short what, void *arg)
 {
 	struct pev_ssl *s = arg;
-	struct pev_bev *h = &s->b;
+	struct pev_bev *h = &s->b, *top = h;
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
 	if (h->bev == NULL)
 		return;
-	bufferevent_lock(h->bev);
-	if (s->closing == 1 && h->lingering) {
-		bufferevent_unlock(h->bev);
-		pev_bev_step(h);
+	while (top->over != NULL)
+		top = top->over;
+	if (s->closing == 1 && top->lingering) {
+		pev_bev_step(top);
 		return;
 	}
+	bufferevent_lock(h->bev);
 	if (may_read(h) && SSL_has_pending(s->ssl)) {
 		event_active(&h->bev->ev_read, EV_READ, 1);
 		look_later(s);
@@ -105,6 +106,14 @@ on_failure(struct pev_ssl *s, int error)
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
+/* After the peer's close_notify SSL_get_error says so again when a write fails, and libevent takes it for the end. */
+static short
+on_failed_write(struct pev_ssl *s)
+{
+	s->failed = s->broken = 1;
+	return BEV_EVENT_WRITING | BEV_EVENT_ERROR;
+}
+
 static short
 on_direct_event(struct pev_bev *h, short what, int error)
 {
@@ -114,6 +123,8 @@ on_direct_event(struct pev_bev *h, short what, int error)
 		return pev_ssl_connected(s, what);
 	if (what & BEV_EVENT_ERROR)
 		return on_failure(s, error);
+	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_WRITING))
+		return on_failed_write(s);
 	if ((what & BEV_EVENT_EOF) && pev_bev_has_output(h) && (bufferevent_get_enabled(h->bev) & EV_WRITE))
 		bufferevent_enable(h->bev, EV_WRITE);
 	return pev_ssl_on_eof(s, what);
@@ -161,6 +172,7 @@ before_direct_free(struct pev_bev *h)
 static const struct pev_layer direct_layer = {
 	.on_event = on_direct_event,
 	.on_drained = on_direct_drained,
+	.is_sending = pev_ssl_is_sending,
 	.on_write = pev_ssl_step_finish,
 	.on_read = on_direct_read,
 	.on_change = on_direct_change,

@@ -14,9 +14,16 @@ pev_ssl_say_goodbye(struct pev_ssl *s)
 		return 1;
 	ERR_clear_error();
 	r = SSL_shutdown(s->ssl);
-	wait = r < 0 && SSL_want_write(s->ssl);
+	wait = r < 0 && SSL_get_error(s->ssl, r) == SSL_ERROR_WANT_WRITE; /* SSL_want_write says so after failures too */
 	ERR_clear_error();
 	return !wait;
+}
+
+/* What is left when nothing can be sent any more stays. */
+int
+pev_ssl_is_sending(struct pev_bev *h)
+{
+	return !pev_ssl_of(h)->broken && pev_bev_has_output(h);
 }
 
 static int

@@ -237,6 +237,7 @@ pev_ssl_renegotiate(struct pev_bev *h)
 		return leave(h, 0);
 	}
 	code = bufferevent_ssl_renegotiate(h->bev) < 0 && ERR_peek_error() != 0 ? pev_tls_failed() : 0;
+	pev_ssl_listen_below(s);
 	if (h->under != NULL && h->under->bev != NULL)
 		bufferevent_trigger(h->under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	pev_ssl_looked(h);

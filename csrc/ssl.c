@@ -89,6 +89,8 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 	pev_ssl_take_errors(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
+	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
+		what = (short)((what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR);
 	if (is_clean_end(s, what))
 		what &= ~BEV_EVENT_ERROR;
 	if (is_end_below(s, what)) {
@@ -167,7 +169,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
 	    is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_filter_options(options));
-	if (bev != NULL && pev_bev_share_lock(bev, options) < 0) {
+	if (bev != NULL && (pev_bev_share_lock(bev, options) < 0 || !pev_ssl_stand_on(s, under))) {
 		bufferevent_free(bev);
 		bev = NULL;
 	}
@@ -180,6 +182,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	under->over = &s->b;
 	under->wants = 0;
 	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
+	pev_ssl_listen_below(s);
 	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
 	if (event_get_fd(&under->bev->ev_read) < 0) {
 		event_del(&under->bev->ev_read);
@@ -258,6 +261,7 @@ on_ssl_drained(struct pev_bev *h)
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
+	bufferevent_enable(below, EV_WRITE); /* off where a write failed: it will again, and say so */
 	return 0;
 }
 
@@ -276,8 +280,7 @@ before_ssl_free(struct pev_bev *h)
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_stop_timer(s);
 	pev_ssl_keep_session(s);
-	if (h->under->bev != NULL)
-		bufferevent_setcb(h->under->bev, NULL, NULL, NULL, NULL);
+	pev_ssl_leave_below(s);
 }
 
 static void
@@ -288,7 +291,7 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 	if (h->options & BEV_OPT_CLOSE_ON_FREE)
 		pev_bev_free(under);
 	else
-		pev_bev_listen(under);
+		pev_ssl_tell_below(pev_ssl_of(h), under);
 }
 
 void
@@ -305,6 +308,7 @@ static const struct pev_layer ssl_layer = {
 	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
+	.is_sending = pev_ssl_is_sending,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,
 	.after_free = after_ssl_free,

@@ -47,6 +47,12 @@ struct pev_ssl {
 	struct timespec begun;
 	double took; /* seconds, negative while it isn't done */
 	struct event *timer;
+	/* Of the one below: libevent's own callbacks, an end that waits until all before it was taken, and all ends that came. */
+	bufferevent_data_cb lower_read, lower_write;
+	bufferevent_event_cb lower_event;
+	void *lower_arg;
+	struct evbuffer_cb_entry *lower_input, *lower_output;
+	short held, unheard;
 	struct event *stall; /* the socket form's: something stands in the SSL that no descriptor tells of */
 	int n_errors;
 	unsigned long errors[PEV_TLS_ERRORS];
@@ -114,10 +120,18 @@ void pev_ssl_on_drop(struct pev_bev *h);
 int pev_ssl_look(struct pev_bev *h);
 void pev_ssl_looked(struct pev_bev *h);
 
+/* ---- below.c ---- */
+
+int pev_ssl_stand_on(struct pev_ssl *s, struct pev_bev *under);
+void pev_ssl_listen_below(struct pev_ssl *s);
+void pev_ssl_leave_below(struct pev_ssl *s);
+void pev_ssl_tell_below(struct pev_ssl *s, struct pev_bev *under);
+
 /* ---- finish.c ---- */
 
 enum { PEV_FINISH_NOT, PEV_FINISH_HALF, PEV_FINISH_UNWRAP };
 
+int pev_ssl_is_sending(struct pev_bev *h);
 int pev_ssl_say_goodbye(struct pev_ssl *s);
 int pev_ssl_awaits_goodbye(struct pev_ssl *s);
 void pev_ssl_step_finish(struct pev_bev *h);

@@ -253,7 +253,7 @@ def check_seconds(value: object, name: str, *, positive: bool = False, most: flo
     seconds = float(value)
     if math.isnan(seconds) or not 0 <= seconds <= most or (positive and seconds == 0):
         least = "above 0" if positive else "from 0"
-        raise ValueError(f"{name} must be {least} and up to {most:.0f} seconds, not {value!r}")
+        raise ValueError(f"{name} must be {least} up to {most:.0f} seconds, not {value!r}")
     return seconds
 
 

@@ -157,6 +157,8 @@ class Listener(Handle):
         fd = check_descriptor(sock, "sock")
         _check_callbacks(callback, error)
         family, listens = _look_at(fd)
+        if close and not isinstance(sock, int | socket.socket):
+            raise TypeError(f"sock must be a socket or a descriptor where close is true, not {type(sock).__name__}")
         if backlog is not None or not listens:
             queue = check_int(_DEFAULT_BACKLOG if backlog is None else backlog, "backlog", 1, _MOST_BACKLOG)
         else:
@@ -168,9 +170,9 @@ class Listener(Handle):
         self = cls._made(base, handle, number, family, callback, error)
         self._owner = sock
         self._blocking = bool(blocking_sockets)
-        detach = getattr(sock, "detach", None)
-        if close and detach is not None:
-            detach()
+        if close:
+            if isinstance(sock, socket.socket):
+                sock.detach()
             self._owner = None
         return self
 

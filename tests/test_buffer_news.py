@@ -383,3 +383,8 @@ def test_deferred_from_another_thread_they_run_in_the_loops(base: ev.EventBase) 
     base.loop(ev.LoopFlag.NO_EXIT_ON_EMPTY)
     thread.join(10)
     assert names == [(threading.current_thread().name, 2)]
+
+
+def test_a_class_is_no_base() -> None:
+    with pytest.raises(TypeError, match="base must be an EventBase, not type"):
+        Buffer().defer_callbacks(ev.EventBase)  # type: ignore[arg-type]

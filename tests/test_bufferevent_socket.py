@@ -167,3 +167,22 @@ def test_timeouts_of_sockets(base: ev.EventBase, pair: Pair) -> None:
     assert calls[0][2] >= 0.095
     assert calls[1][2] >= 0.145
     assert one.enabled == ev.EventFlag(0)
+
+
+def test_a_low_mark_above_the_high_one(base: ev.EventBase) -> None:
+    with ev.SocketBufferEvent(base) as bev:
+        bev.set_watermark(ev.EventFlag.READ, low=5, high=10)
+        with pytest.raises(ValueError, match="low must be at most high, 5, not 10"):
+            bev.set_watermark(ev.EventFlag.READ, low=10, high=5)
+        assert bev.watermark(ev.EventFlag.READ) == (5, 10)
+        bev.set_watermark(ev.EventFlag.READ, low=10)
+
+
+def test_a_file_that_would_close_the_descriptor_too(base: ev.EventBase) -> None:
+    one, other = socket.socketpair()
+    with other, os.fdopen(one.detach(), "rb") as file:
+        with pytest.raises(TypeError, match="not BufferedReader"):
+            ev.SocketBufferEvent(base, file)
+        with ev.SocketBufferEvent(base, file, ev.Option(0)) as bev:
+            assert bev.fd == file.fileno()
+        os.fstat(file.fileno())

@@ -348,3 +348,26 @@ def test_what_is_due_may_be_garbage() -> None:
     base.close()
     del base, caught
     gc.collect()
+
+
+@pytest.mark.parametrize("flag", [ev.LoopFlag.ONCE, ev.LoopFlag.NONBLOCK])
+def test_once_ends_though_there_is_always_more(base: ev.EventBase, flag: ev.LoopFlag) -> None:
+    """What callbacks make active is for the next call: two ends that answer each other don't keep this one."""
+    called = 0
+
+    def answer(bev: ev.BufferEvent) -> None:
+        nonlocal called
+        called += 1
+        bev.write(bev.read())
+
+    one, other = ev.PairBufferEvent.new(base)
+    for bev in (one, other):
+        bev.set_callbacks(answer)
+        bev.enable()
+    one.write(b"ping")
+    for _ in range(10):
+        before = called
+        assert base.loop(flag) is False
+        assert before < called <= before + 5
+    one.close()
+    other.close()

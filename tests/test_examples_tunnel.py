@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from programs import Program, read_all, running
@@ -32,7 +32,13 @@ def tunnel(*exit_arguments: str) -> Iterator[tuple[Program, Program, int]]:
 def exchange(port: int, data: bytes) -> bytes:
     """Send all, say that this is all, and read until the other end is done."""
     with socket.create_connection(("127.0.0.1", port), GIVE_UP) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            with suppress(OSError):  # it may hang up before
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         answer = read_all(sock)
         sender.join()

@@ -76,7 +76,9 @@ step = st.one_of(
     st.tuples(st.just("read"), end, size),
     st.tuples(st.just("read_buffer"), end),
     st.tuples(st.just("flush"), end, flags, st.sampled_from([NORMAL, FLUSH])),
-    st.tuples(st.just("marks"), end, level, flags, st.integers(0, 50), st.sampled_from([0, 1, 7, 64, 1000])),
+    st.tuples(st.just("marks"), end, level, flags, st.integers(0, 50), st.sampled_from([0, 1, 7, 64, 1000])).filter(
+        lambda marks: marks[5] == 0 or marks[4] <= marks[5]
+    ),
     st.tuples(st.just("enable"), end, level, flags),
     st.tuples(st.just("disable"), end, level, flags),
     st.tuples(st.just("loop"), end),

@@ -101,7 +101,12 @@ def contexts(certificates: Any, how: dict[str, Any]) -> tuple[ev.TLSContext, ev.
 
 @pytest.mark.parametrize("case", CASES)
 def test_numbers(base: ev.EventBase, certificates: Any, case: str) -> None:
-    """regress_ssl.c regress_bufferevent_openssl: each case by its name.
+    """regress_ssl.c
+    ssl/bufferevent_socketpair{,_write_after_connect,_startopen,_dirty_shutdown,_startopen_dirty_shutdown},
+    ssl/bufferevent_socketpair{_fd,_freed,_freed_fd,_timeout,_timeout_freed_fd},
+    ssl/bufferevent_filter{,_write_after_connect,_startopen,_dirty_shutdown,_startopen_dirty_shutdown,_freed_fd},
+    ssl/bufferevent_renegotiate_socketpair{,_dirty_shutdown}, ssl/bufferevent_renegotiate_filter{,_dirty_shutdown}:
+    each case by its name.
 
     "startopen" makes new bufferevents for an open SSL; ours can't be taken out of one, so the connection is left open and idle
     before the numbers start, which is what the case is about: that nothing of the handshake is left to wait for.
@@ -191,7 +196,7 @@ def test_connect(base: ev.EventBase, certificates: Any, case: str) -> None:
     ids=["bufferevent_wm", "bufferevent_wm_filter", "bufferevent_wm_defer", "bufferevent_wm_filter_defer"],
 )
 def test_watermarks(base: ev.EventBase, certificates: Any, direct: bool, defer: bool) -> None:
-    """regress_ssl.c ssl/bufferevent_wm, _wm_filter, _wm_defer, _wm_filter_defer: 1024 bytes go back and forth; each read
+    """regress_ssl.c ssl/bufferevent_wm{,_filter,_defer,_filter_defer}: 1024 bytes go back and forth; each read
     callback takes 512 at most and sends 1024, with a high mark of 5120, until both sides have taken 40960.
     """
     options = DEFER if defer else ev.Option.CLOSE_ON_FREE

@@ -379,30 +379,6 @@ def test_a_server_has_one_too(base: ev.EventBase, root: Issued, good: Issued) ->
     accepted(base, server, client_of(root, certfile=own.certificate, keyfile=own.key))
 
 
-def test_nothing_can_be_used_or_closed_in_it(base: ev.EventBase, root: Issued, good: Issued) -> None:
-    client = client_of(root)
-    tried: list[type[BaseException]] = []
-    other = ev.SocketBufferEvent(base)
-
-    def attempt(what: Callable[[], object]) -> None:
-        with pytest.raises(RuntimeError, match=r"libevent is waiting for|another bufferevent|is running already"):
-            what()
-        tried.append(RuntimeError)
-
-    def on_verify(bev: ev.TLSBufferEvent, step: ev.VerifyStep) -> bool:
-        if not tried:
-            for what in (bev.close, bev.abort, bev.enable, lambda: bev.write(b"x"), bev.underlying.close, base.close):
-                attempt(what)
-            attempt(other.close)
-            attempt(lambda: base.loop())
-        return step.ok
-
-    client.verify_callback = on_verify
-    accepted(base, server_of(good), client)
-    assert len(tried) == 8, tried
-    other.close()
-
-
 def test_a_connection_that_is_closed_is_not_verified_any_more(base: ev.EventBase, root: Issued, good: Issued) -> None:
     """What was written lingers without its Python object; the question goes nowhere, and that refuses."""
     client = client_of(root)

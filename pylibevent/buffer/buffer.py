@@ -17,6 +17,7 @@ from ..errors import (
     ClosedError,
     as_bytes,
     check,
+    check_base,
     check_callable,
     check_descriptor,
     check_int,
@@ -517,8 +518,8 @@ class Buffer(Handle):
         Args:
             base: The base. None: call them at once again.
         """
-        if base is not None and not hasattr(base, "call_soon_threadsafe"):
-            raise TypeError(f"base must be an EventBase or None, not {type(base).__name__}")
+        if base is not None:
+            check_base(base)
         self._deferred = base
         if self._waiting is not None:  # the base before may never tell
             self._defer()

@@ -431,6 +431,8 @@ class BufferEvent(RateLimited):
         """
         bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
         low, high = check_int(low, "low", 0, sys.maxsize), check_int(high, "high", 0, sys.maxsize)
+        if bits & EventFlag.READ and 0 < high < low:
+            raise ValueError(f"low must be at most high, {high}, not {low}: reading would stop before the callback comes")
         check(lib.pev_bev_set_watermark(self._h, bits, low, high), self)
 
     def watermark(self, flag: EventFlag) -> Watermark:

@@ -409,7 +409,7 @@ class RateLimitGroup(Handle):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         count = lib.pev_group_count(self._h)
         if count < 0:
             return "<RateLimitGroup closed>" if self.closed else "<RateLimitGroup in another thread or process>"

@@ -62,6 +62,7 @@ class SocketBufferEvent(BufferEvent):
         nodelay: Send small writes at once (TCP_NODELAY), for TCP.
 
     Raises:
+        TypeError: An object other than a socket, with CLOSE_ON_FREE: both would close the descriptor.
         OSError: The descriptor isn't open.
         ValueError: Options that exclude each other.
     """
@@ -82,6 +83,7 @@ class SocketBufferEvent(BufferEvent):
         self._begin()
         check_base(base)
         bits = check_options(options)
+        _check_owner(sock, bits)
         fd = _take(sock, nodelay)
         number = next_id()
         handle = check_pointer(lib.pev_bev_socket_new(base._h, fd, bits, number), base)
@@ -216,6 +218,7 @@ class SocketBufferEvent(BufferEvent):
         Args:
             sock: As for the constructor.
         """
+        _check_owner(sock, self._options)
         fd = _take(sock, self._nodelay)
         old = self.fd
         if fd >= 0 and fd == old:
@@ -284,12 +287,18 @@ def _take(sock: object, nodelay: bool) -> int:
     return fd
 
 
+def _check_owner(sock: object, options: int) -> None:
+    """TypeError for an object that would close the descriptor too, where that is to be taken over."""
+    if options & Option.CLOSE_ON_FREE and sock is not None and not isinstance(sock, int | socket.socket):
+        kind = type(sock).__name__
+        raise TypeError(f"sock must be a socket, a descriptor or None where options have CLOSE_ON_FREE, not {kind}")
+
+
 def _hand_over(sock: object, options: int) -> object:
     """The bufferevent has the descriptor: what must be kept for it."""
     if not options & Option.CLOSE_ON_FREE:
         return sock
-    detach = getattr(sock, "detach", None)
-    if detach is not None:
+    if isinstance(sock, socket.socket):
         with contextlib.suppress(OSError):
-            detach()
+            sock.detach()
     return None

@@ -175,6 +175,7 @@ class EventBase(Handle):
         soon = self._soon
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
+        left = -1  # once: how much was active after the first batch; what that activates is for the next call
         while True:
             while self._due is not None or (self._left and not self._turn & _AT_ONCE):
                 if self._due is None:
@@ -195,10 +196,14 @@ class EventBase(Handle):
                 if not self._turn & _EXIT or passed or called or self._due is not None:
                     self._got, self._turn = self._turn, 0
                     return False
-            if once and called and not lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE):
-                return False
+            if once and called:
+                active = lib.pev_loop_count(self._h, lib.EVENT_BASE_COUNT_ACTIVE)
+                left = active if left < 0 else min(left, active)
+                if left <= 0:
+                    return False
             found = self._pass(flags | LoopFlag.NONBLOCK if soon or self._turn or (once and called) else flags)
             passed = True
+            left -= max(found & _COUNT, 1) if left > 0 else 0
             called = called or bool(found & _SETTLED)
             if not found & _COUNT and not soon and not self._turn and not self._failures:
                 if found & lib.PEV_PASS_EMPTY:

@@ -26,7 +26,7 @@ def zlib_filter(
         max_size: How many bytes may come out in all; None for any number.
 
     Returns:
-        The input and the output filter.
+        The input and the output filter, for one bufferevent: they keep what they have seen.
     """
     return _filters(_ZLIB, level, Expansion(max_ratio, max_size))
 
@@ -45,7 +45,7 @@ def gzip_filter(
         max_size: How many bytes may come out in all; None for any number.
 
     Returns:
-        The input and the output filter.
+        The input and the output filter, for one bufferevent: they keep what they have seen.
     """
     return _filters(_GZIP, level, Expansion(max_ratio, max_size))
 

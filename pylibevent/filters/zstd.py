@@ -37,7 +37,7 @@ def zstd_filter(
         max_size: How many bytes may come out in all; None for any number.
 
     Returns:
-        The input and the output filter.
+        The input and the output filter, for one bufferevent: they keep what they have seen.
 
     Raises:
         ImportError: The library isn't installed.

@@ -381,6 +381,8 @@ class TLSBufferEvent(Peer):
         if events & What.TIMEOUT:
             return super()._explain(events, detail)
         error = self._explain_tls()
+        if error is None and self._underlying is not None:
+            return self._underlying._explain(events, detail)
         if error is None:
             return super()._explain(events, detail)
         error.alert = alert_of(lib.pev_ssl_alert(self._h, 0))
