@@ -93,8 +93,9 @@ pev_bev_is_socket(const struct pev_bev *h)
 	return h->layer == NULL;
 }
 
-static int
-has_descriptor(const struct pev_bev *h)
+/* Whether its events watch one, or will. */
+int
+pev_bev_has_descriptor(const struct pev_bev *h)
 {
 	return pev_bev_is_socket(h) || h->layer->has_descriptor;
 }
@@ -124,7 +125,7 @@ let_settle(struct pev_bev *h)
 		if (h->layer != NULL && h->layer->on_change != NULL)
 			h->layer->on_change(h);
 		/* An event without a descriptor would keep the loop for ever (facts of libevent 3.1). */
-		if (has_descriptor(h) && event_get_fd(&h->bev->ev_read) < 0) {
+		if (pev_bev_has_descriptor(h) && event_get_fd(&h->bev->ev_read) < 0) {
 			event_del(&h->bev->ev_read);
 			event_del(&h->bev->ev_write);
 		}

@@ -21,6 +21,14 @@ may_read(const struct pev_bev *h)
 	    (!high || evbuffer_get_length(h->bev->input) < high);
 }
 
+/* Not while a limit has stopped it: event_add passes over an event that is active, which would then be lost. */
+static void
+read_on(struct pev_bev *h)
+{
+	if (h->bev->ev_read.ev_evcallback.evcb_flags & EVLIST_INSERTED)
+		event_active(&h->bev->ev_read, EV_READ, 1);
+}
+
 static void
 look_later(struct pev_ssl *s)
 {
@@ -46,7 +54,7 @@ on_stall(evutil_socket_t fd, short what, void *arg)
 	}
 	bufferevent_lock(h->bev);
 	if (may_read(h) && SSL_has_pending(s->ssl)) {
-		event_active(&h->bev->ev_read, EV_READ, 1);
+		read_on(h);
 		look_later(s);
 	}
 	bufferevent_unlock(h->bev);
@@ -59,7 +67,7 @@ look(struct pev_bev *h, int now)
 	bufferevent_lock(h->bev);
 	if (may_read(h) && SSL_has_pending(s->ssl)) {
 		if (now)
-			event_active(&h->bev->ev_read, EV_READ, 1);
+			read_on(h);
 		look_later(s);
 	}
 	bufferevent_unlock(h->bev);

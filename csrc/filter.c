@@ -517,7 +517,7 @@ take_lower(struct pev_filter *f, struct pev_bev *under)
 		bufferevent_getcb(under->bev, &under->upper_read, &under->upper_write, &under->upper_event, &under->upper_arg);
 		pev_bev_listen(under);
 	}
-	if (pev_bev_is_socket(under) && event_get_fd(&under->bev->ev_read) < 0) {
+	if (pev_bev_has_descriptor(under) && event_get_fd(&under->bev->ev_read) < 0) {
 		event_del(&under->bev->ev_read);
 		event_del(&under->bev->ev_write);
 	}

@@ -402,7 +402,7 @@ is_waiting(const struct pev_limits *l)
 {
 	struct bufferevent *bev = l->owner->bev;
 	int enabled = bufferevent_get_enabled(bev);
-	if (pev_is_pair(l->owner) || (pev_bev_is_socket(l->owner) && bufferevent_getfd(bev) < 0))
+	if (pev_is_pair(l->owner) || (pev_bev_has_descriptor(l->owner) && bufferevent_getfd(bev) < 0))
 		return 0;
 	if ((enabled & EV_READ) && bufferevent_get_max_to_read(bev) == 0)
 		return 1;

@@ -419,6 +419,7 @@ void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
 int pev_bev_is_socket(const struct pev_bev *h);
+int pev_bev_has_descriptor(const struct pev_bev *h);
 short pev_bev_sift_events(struct pev_bev *h, short what, int error);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
 void pev_bev_hold(struct pev_bev *h);

@@ -155,12 +155,12 @@ pev_limits_sent(struct pev_bev *h)
 void
 pev_calm(struct pev_bev *low)
 {
-	if (!pev_bev_is_socket(low))
+	if (!pev_bev_has_descriptor(low))
 		return;
 	if (event_get_fd(&low->bev->ev_read) < 0) {
 		event_del(&low->bev->ev_read);
 		event_del(&low->bev->ev_write);
-	} else if (low->connecting == PEV_NOT_CONNECTING && !pev_bev_has_output(low))
+	} else if (pev_bev_is_socket(low) && low->connecting == PEV_NOT_CONNECTING && !pev_bev_has_output(low))
 		event_del(&low->bev->ev_write);
 }
 

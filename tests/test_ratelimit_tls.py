@@ -8,6 +8,7 @@ import pytest
 from support import run_until
 from test_ratelimit_bufferevent import Taker, run_for
 from test_tls_wrap import Contexts, end, socket_bevs, tls_pair
+from tls_ends import close_all, meet
 
 import pylibevent as ev
 
@@ -54,6 +55,44 @@ def test_no_record_is_stuck(base: ev.EventBase, contexts: Contexts, limited: str
     run_until(base, lambda: len(taker.data) == len(DATA))
     assert taker.data == DATA
     end(base, client, server)
+
+
+@pytest.mark.parametrize("limited", ["reader", "writer", "both in a group"])
+def test_the_socket_form(base: ev.EventBase, contexts: Contexts, limited: str) -> None:
+    """It has its limits itself, and what OpenSSL holds when they stop it still comes."""
+    server, client = meet(base, *contexts, direct=True)
+    limit = ev.RateLimit(2000, 2000, tick=0.01)
+    with ev.RateLimitGroup(base, limit) as group:
+        if limited == "both in a group":
+            group.add(server.bev)
+            group.add(client.bev)
+        else:
+            (server if limited == "reader" else client).bev.set_rate_limit(limit)
+        client.bev.write(DATA)
+        run_until(base, lambda: len(server.got) == len(DATA))
+        assert server.got == DATA
+        client.bev.close()
+        run_until(base, lambda: server.ended)
+        assert server.events == [ev.What.CONNECTED, ev.What.EOF | ev.What.READING]
+        close_all(base, server, client)
+
+
+def test_the_socket_form_without_a_socket(base: ev.EventBase, contexts: Contexts) -> None:
+    """Limits, and a filter, on one that isn't connected don't keep the loop."""
+    limit = ev.RateLimit(10, 10)
+    bev = ev.TLSBufferEvent.wrap(ev.SocketBufferEvent(base), contexts[1], server_hostname="server.test", direct=True)
+    bev.enable()
+    bev.set_rate_limit(limit)
+    with ev.RateLimitGroup(base, limit) as group:
+        group.add(bev)
+        assert base.dispatch()
+        bev.set_rate_limit(None)
+    assert base.dispatch()
+    top = ev.FilterBufferEvent(bev)
+    top.enable()
+    top.set_rate_limit(limit)
+    assert base.dispatch()
+    top.abort()
 
 
 def test_bytes_on_the_wire_count(base: ev.EventBase, contexts: Contexts) -> None:

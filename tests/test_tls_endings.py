@@ -357,6 +357,26 @@ def test_back_to_plain_against_pythons_ssl(base: ev.EventBase, contexts: Any, ce
 
 
 @both_forms
+def test_writing_to_one_who_has_gone(base: ev.EventBase, contexts: Any, direct: bool) -> None:
+    """After the peer's last word and its end the write fails, once, and the loop rests."""
+    server, client = meet(base, *contexts(), direct=direct)
+    shake_hands(base, server, client)
+    client.bev.close()
+    run_until(base, lambda: client.bev.closed and server.ended)
+    server.bev.write(b"too late" * 10_000)
+    settle(base)
+    with pytest.raises(BrokenPipeError):
+        server.bev.write(b"and again")
+    assert isinstance(server.error, BrokenPipeError)
+    assert server.events == [ev.What.CONNECTED, EOF]
+    before = base.statistics.polls
+    base.timer(0.1, lambda event, what: base.loopexit())
+    base.dispatch()
+    assert base.statistics.polls - before < 5
+    close_all(base, server)
+
+
+@both_forms
 def test_a_failure_instead(base: ev.EventBase, contexts: Any, direct: bool) -> None:
     ends = meet(base, *contexts(), direct=direct)
     shake_hands(base, *ends)
