@@ -442,8 +442,12 @@ pev_link_begin(struct pev_link *link, struct pev_tls_context *context, SSL *ssl,
 		return 0;
 	if (host != NULL && (link->host = strdup(host)) == NULL)
 		return -PEV_ETLS;
-	if (pev_policy_of_host(sessions, host, is_address, check_host, link->policy) < 0 ||
-	    !SSL_set_session_id_context(ssl, link->policy, PEV_POLICY))
+	if (pev_policy_of_host(sessions, host, is_address, check_host, link->policy) < 0)
+		return -PEV_ETLS;
+	/* Under TLS 1.3 a key in advance is a session without a policy: it would be refused in one. */
+	if (context->asks & PEV_ASK_PSK)
+		return SSL_set_session_id_context(ssl, (const unsigned char *)"", 0) ? 0 : -PEV_ETLS;
+	if (!SSL_set_session_id_context(ssl, link->policy, PEV_POLICY))
 		return -PEV_ETLS;
 	link->is_offered = offered != NULL && offer(link, ssl, offered);
 	return 0;

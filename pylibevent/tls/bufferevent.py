@@ -128,7 +128,7 @@ class TLSBufferEvent(Peer):
         self = None
         try:
             place = _place_of(address)
-            self = cls._wrap(
+            self = cls._begin_over(
                 socket_bev, ctx, False, server_hostname, session, options, handshake_timeout, direct=direct, place=place
             )
             if host is not None and not _is_numeric(host):
@@ -210,12 +210,12 @@ class TLSBufferEvent(Peer):
             BufferedDataError: With ``direct``: there are bytes in its buffers.
             TLSError: OpenSSL refused.
         """
-        return cls._wrap(
+        return cls._begin_over(
             underlying, ctx, server_side, server_hostname, session, options, handshake_timeout, direct=direct, place=None
         )
 
     @classmethod
-    def _wrap(
+    def _begin_over(
         cls,
         underlying: BufferEvent,
         ctx: TLSContext,

@@ -11,6 +11,7 @@ import logging
 import time
 from typing import Any
 
+from .. import failures
 from .._libevent import ffi, lib
 from .answers import connections
 from .session import TLSSession
@@ -82,7 +83,7 @@ def pev_session_wanted(number: int, id: Any, length: int, once: int, answer: Any
         if data is not None and not lib.pev_session_answer(answer, data, len(data)):
             _logger.warning("what was found for session %s isn't that session: the handshake is a full one", name.hex())
     except BaseException as error:
-        bev._base._keep(error)
+        failures.keep(bev._base, error)
 
 
 __all__ = ["PAUSE", "SLOW", "StoreAccess"]
