@@ -219,6 +219,62 @@ pev_ssl_start(struct pev_bev *h, double seconds)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ a server's, in one step */
+
+/* As if it had never had the descriptor. */
+static void
+give_back(struct pev_bev *below)
+{
+	int error = errno;
+	below->options &= (unsigned char)~BEV_OPT_CLOSE_ON_FREE;
+	pev_bev_drop(below);
+	errno = error;
+}
+
+/* A socket bufferevent with TLS on it, for a server; is_ready: the descriptor doesn't block. If it fails, the descriptor is
+ * still the caller's. */
+struct pev_bev *
+pev_ssl_accept(struct pev_loop *loop, struct pev_tls_context *context, int fd, int is_ready, int options, double seconds,
+    uint64_t id_below, uint64_t id)
+{
+	PEV_VISIT(pev_visit_alone(loop));
+	struct pev_bev *below, *h;
+	int code = is_ready ? 0 : pev_set_nonblocking(fd);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	pev_set_nodelay(fd);
+	below = pev_bev_socket_new(loop, fd, options, id_below);
+	if (below == NULL)
+		return NULL;
+	h = pev_ssl_filter_new(below, context, 1, NULL, 0, 0, NULL, options, id);
+	if (h == NULL) {
+		give_back(below);
+		return NULL;
+	}
+	pev_ssl_of(h)->own_below = below;
+	code = pev_ssl_start(h, seconds);
+	if (code < 0) {
+		below->options &= (unsigned char)~BEV_OPT_CLOSE_ON_FREE;
+		pev_bev_drop(h);
+		errno = -code;
+		return NULL;
+	}
+	return h;
+}
+
+/* The one below that Python has no object for yet, or NULL. let_go: it has one now, which drops it. */
+struct pev_bev *
+pev_ssl_own_below(struct pev_bev *h, int let_go)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_bev *below = pev_ssl_of(h)->own_below;
+	if (let_go)
+		pev_ssl_of(h)->own_below = NULL;
+	return below;
+}
+
 /* ------------------------------------------------------------------ closing */
 
 static void
@@ -302,6 +358,8 @@ pev_ssl_on_drop(struct pev_bev *h)
 	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
 	pev_tls_context_free(pev_ssl_of(h)->context);
+	if (pev_ssl_of(h)->own_below != NULL)
+		pev_bev_drop(pev_ssl_of(h)->own_below);
 }
 
 static const struct pev_layer ssl_layer = {
