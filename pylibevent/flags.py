@@ -10,12 +10,6 @@ from ._libevent import lib
 _Flag = TypeVar("_Flag", bound=IntFlag)
 
 
-def flag_of(kind: type[_Flag], value: int) -> _Flag:
-    """``kind(value)``; what was made once is found."""
-    made = kind._value2member_map_.get(value)
-    return kind(value) if made is None else made  # type: ignore[return-value]
-
-
 def _quick(kind: type[_Flag]) -> type[_Flag]:
     """``&`` and ``|`` are asked in most event callbacks, and enum's take a microsecond: find what was made once here too."""
     made = kind._value2member_map_

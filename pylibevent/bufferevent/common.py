@@ -35,7 +35,7 @@ from ..errors import (
     check_size,
     check_two,
 )
-from ..flags import EventFlag, FlushMode, Option, What, flag_of
+from ..flags import EventFlag, FlushMode, Option, What
 from .ratelimit import RateLimited
 from .relay import Relay, RelayCallback
 
@@ -427,9 +427,9 @@ class BufferEvent(RateLimited):
         elif self._on_read is not None:
             self._on_read(self)
 
-    def _call_event(self, what: int) -> None:
+    def _call_event(self, what: int, _known: dict[int, What] = What._value2member_map_) -> None:  # type: ignore[assignment]
         if self._on_event is not None:
-            self._on_event(self, flag_of(What, what))
+            self._on_event(self, _known[what] if what in _known else What(what))
 
     def _ended(self, events: int, detail: int) -> None:
         after_eof, self._eof = self._eof, self._eof or bool(events & _EOF)

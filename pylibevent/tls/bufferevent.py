@@ -201,7 +201,7 @@ class TLSBufferEvent(Peer):
         if ctx._ticket_keys is not None:
             ctx._before_connection()
         below, number = next_id(), next_id()
-        self = cls.__new__(cls)
+        self = _whole(cls) if cls is TLSBufferEvent else cls.__new__(cls)
         handle = lib.pev_ssl_accept(base._h, ctx._h, fd, sock.gettimeout() == 0, bits, limit, below, number)
         check_pointer(handle, base)
         self._begin_with(ctx, limit, handle, base, number, bits)
@@ -587,7 +587,7 @@ class TLSBufferEvent(Peer):
             raise
         return what & ~_SESSION
 
-    def _ready(self, what: int, detail: int) -> None:
+    def _ready(self, what: int, detail: int, tell: Callable[[BufferEvent, int, int], None] = BufferEvent._ready) -> None:
         if what & _SESSION_PLAIN_ERROR or (what & ~_DATA and self._ctx._on_remove_session is not None):
             what = self._look_after_sessions(what, detail)
             if what & _PLAIN:
@@ -595,7 +595,7 @@ class TLSBufferEvent(Peer):
                 self._base.call_soon(self._uncover)
             if not what:
                 return
-        super()._ready(what, detail)
+        tell(self, what, detail)
         if what & _GONE:
             self._let_go()
 
@@ -604,6 +604,9 @@ class TLSBufferEvent(Peer):
             super().__del__(_exiting, _warn)
             with contextlib.suppress(AttributeError):
                 connections.pop(object.__getattribute__(self, "_id"), None)
+
+
+_whole = object.__new__
 
 
 def _check_bare(underlying: BufferEvent) -> None:
