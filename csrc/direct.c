@@ -172,6 +172,7 @@ before_direct_free(struct pev_bev *h)
 	s->stall = NULL;
 	if (s->n_errors == 0) /* what TLS itself didn't break can be resumed: RFC 5246 7.2.1 */
 		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	pev_limits_free(h); /* which starts what they had stopped */
 	event_del(&h->bev->ev_read); /* libevent must forget the descriptor before its number is used again */
 	event_del(&h->bev->ev_write);
 	if (fd >= 0 && (h->options & BEV_OPT_CLOSE_ON_FREE))
