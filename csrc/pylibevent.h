@@ -70,6 +70,7 @@ enum {
 	PEV_LAYER_LISTENER,
 	PEV_LAYER_DNS,
 	PEV_LAYER_EVENT,
+	PEV_LAYER_DEADLINE,
 	PEV_LAYERS
 };
 
@@ -103,6 +104,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "direct.cdef.h"
 #include "finish.cdef.h"
 #include "inspect.cdef.h"
+#include "deadline.cdef.h"
 
 /* ---- loop.c ---- */
 

@@ -30,7 +30,7 @@ from .errors import (
     TLSEOFError,
     TLSError,
 )
-from .event import CommonTimeout, Event, EventBase, EventConfig, EventInfo, LoopStatistics
+from .event import CommonTimeout, Event, EventBase, EventConfig, EventInfo, LoopStatistics, Timer
 from .flags import (
     BaseFlag,
     CountFlag,
@@ -95,6 +95,7 @@ __all__ = [
     "TLSContext",
     "TLSEOFError",
     "TLSError",
+    "Timer",
     "Totals",
     "VerifyStep",
     "What",
