@@ -424,5 +424,6 @@ pev_relay_stop(struct pev_relay *r)
 void
 pev_relay_look(struct pev_relay *r, struct pev_relay_record *out)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	*out = r->record;
 }

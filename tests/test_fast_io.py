@@ -70,6 +70,7 @@ class Connection:
         self.reading, self.writes = "all", False
         self.received = bytearray()
         self.sent = self.written = 0
+        self.output_watched = False
         self.group = ev.RateLimitGroup(base, ev.RateLimit(6000, 6000, tick=1e6))
         self.set_callbacks()
         self.bev.enable()
@@ -216,12 +217,14 @@ class Connection:
         self.set_callbacks()
 
     def trigger(self, flag: ev.EventFlag) -> None:
-        self.bev.trigger(flag)
+        if not self.output_watched:  # whose callback ends a pass: another one with the fast path
+            self.bev.trigger(flag)
 
     def watch(self, which: str) -> None:
         self.turn()
         if self.bev.closed:
             return
+        self.output_watched |= which == "output"
         getattr(self.bev, which).add_callback(lambda buffer, change: self.record.append((which, change.added)))
 
     def single(self, size: int) -> None:
