@@ -40,7 +40,7 @@ from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import JUMPS_BACK, Interrupt, came_before, in_main_thread
+from .interrupt import JUMPS_BACK, Interrupt, came_before, has_begun, in_main_thread
 from .limits import Entry, Limits, merge
 from .timer_queue import TimerQueue
 from .timers import TimedBase
@@ -83,6 +83,7 @@ class EventBase(TimedBase):
         "_armed",
         "_closing",
         "_current",
+        "_doubt",
         "_due",
         "_failures",
         "_got",
@@ -130,6 +131,7 @@ class EventBase(TimedBase):
         self._taken = True
         self._running: Event | None = None
         self._current: int | None = None
+        self._doubt: tuple[tuple[Callable[..., object], tuple[Any, ...]], TracebackType | None] | None = None  # had it begun?
         self._on_exception: Callable[[BaseException], object] | None = None
         self._interrupt: Interrupt | None = None
         self._priorities = 1
@@ -192,6 +194,7 @@ class EventBase(TimedBase):
     def _run(self, flags: int) -> bool:
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
+        self._resolve_doubt()
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
         while True:
@@ -378,9 +381,22 @@ class EventBase(TimedBase):
             try:
                 callback(*arguments)
             except BaseException as error:
+                self._doubt = (callback, arguments), error.__traceback__  # no signal is looked for up to here
+                self._resolve_doubt()
                 self._raised(error)
             if self._turn & _AT_ONCE:
                 return
+
+    def _resolve_doubt(self) -> None:
+        """A queued callback that hadn't begun when a signal's handler raised is queued again. An interrupt in here leaves that
+        to the next call.
+        """
+        if self._doubt is not None:
+            entry, traceback = self._doubt
+            begun = has_begun(traceback)
+            self._doubt = None
+            if not begun:
+                self._soon.appendleft(entry)  # no signal is looked for since the line before
 
     def _raised(self, error: BaseException) -> None:
         """A callback raised: give it to on_exception, or let it out."""
