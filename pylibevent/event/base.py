@@ -198,13 +198,11 @@ class EventBase(TimedBase):
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
         while True:
-            while self._due is not None or (self._left and not self._turn & _AT_ONCE):
+            while (self._due is not None or self._left) and not self._turn & _AT_ONCE:
                 if self._due is None:
                     self._due, self._left = iter(self._left), []
                 if self._call_due():
                     called = True
-                if self._turn & _AT_ONCE:
-                    break
             if self._failures:
                 self._raise_failures()
             if soon and not self._turn & _AT_ONCE:
