@@ -72,6 +72,7 @@ pev_ssl_connected(struct pev_ssl *s, short what)
 		return 0;
 	h->open = 1;
 	pev_ssl_done(s);
+	pev_link_settled(&s->link);
 	if (!pev_link_is_trusted(s->ssl))
 		return refuse_session(s);
 	pev_bev_opened(h);
@@ -87,6 +88,7 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
 	pev_ssl_take_errors(s);
+	what = pev_ssl_sift_pause(s, what);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
 	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
@@ -105,6 +107,13 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
 	return pev_ssl_on_eof(s, what);
+}
+
+short
+pev_ssl_sift(struct pev_bev *h, short what)
+{
+	pev_ssl_take_errors(pev_ssl_of(h));
+	return pev_ssl_sift_pause(pev_ssl_of(h), what);
 }
 
 /* A fatal alert may still be on its way out below, so only the reading ends. */
@@ -308,6 +317,7 @@ static const struct pev_layer ssl_layer = {
 	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
+	.sift = pev_ssl_sift,
 	.is_sending = pev_ssl_is_sending,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,

@@ -33,9 +33,10 @@ from ..errors import (
     tls_error,
 )
 from ..flags import EventFlag, Option, What
-from .answers import connections, current_context
+from .answers import Later, connections, current_context
 from .client_sessions import SessionKey
 from .context import TLSContext
+from .deferred import Wait, is_deferred
 from .peer import Peer
 from .session import TLSSession
 
@@ -67,6 +68,8 @@ class TLSBufferEvent(Peer):
         "_owner",
         "_session_key",
         "_underlying",
+        "_verdicts",
+        "_waits",
         "_when_plain",
     )
 
@@ -79,6 +82,8 @@ class TLSBufferEvent(Peer):
     _owner: object
     _session_key: SessionKey | None
     _underlying: BufferEvent | None
+    _verdicts: list[tuple[int, int]]
+    _waits: dict[str, Wait]
     _when_plain: Callable[[BufferEvent], object] | None
 
     def __init__(self) -> None:
@@ -256,6 +261,7 @@ class TLSBufferEvent(Peer):
         self._ctx, self._chosen, self._limit = ctx, None, limit
         self._session_key = key
         self._direct, self._failure, self._when_plain = direct, None, None
+        self._verdicts, self._waits = [], {}
         self._underlying, self._connector, self._owner = (None if direct else underlying), None, None
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
@@ -420,6 +426,39 @@ class TLSBufferEvent(Peer):
         below = self._connector or self._underlying
         return "connecting" if below is not None and below._going() == "connecting" else "handshake"
 
+    # ------------------------------------------------------------ answers that come later
+
+    def _ask_once(self, what: str, ask: Callable[[], object], limit: float | None = None) -> Any:
+        """What ask() gives, or what comes of it.
+
+        Raises:
+            Later: It isn't there yet. OpenSSL will ask again, and this be called again.
+            BaseException: What was raised.
+        """
+        wait = self._waits.get(what)
+        if wait is None:
+            given = ask()
+            if not is_deferred(given):
+                return given
+            wait = Wait(self._base, given, self._go_on, limit)
+            if not wait.done:
+                self._waits[what] = wait
+                if not self._closed:
+                    self._hold()
+        if not wait.done:
+            raise Later
+        if self._waits.pop(what, None) is not None and not self._closed:
+            self._hold()
+        return wait.result()
+
+    def _go_on(self) -> None:
+        """There is a result."""
+        lib.pev_ssl_resume(self._h)
+
+    def _wait_no_more(self) -> None:
+        while self._waits:
+            self._waits.popitem()[1].cancel()
+
     # ------------------------------------------------------------ the end
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT, bidirectional: bool = False) -> None:
@@ -476,7 +515,7 @@ class TLSBufferEvent(Peer):
         self._hold()
 
     def _is_busy(self) -> bool:
-        return super()._is_busy() or self._when_plain is not None
+        return super()._is_busy() or self._when_plain is not None or bool(self._waits)
 
     def _uncover(self) -> None:
         """Both have said close_notify."""
@@ -507,6 +546,7 @@ class TLSBufferEvent(Peer):
             connector.abort()
         if self._closed and not self._lingers():
             self._owner = None
+            self._wait_no_more()
 
     def _lingers(self) -> bool:
         return self._id in self._base._armed
@@ -527,6 +567,7 @@ class TLSBufferEvent(Peer):
             if what & _SESSION:
                 self._take_sessions()
             if what >> _EVENTS & What.ERROR:
+                self._wait_no_more()
                 self._spoil_session()
             self._ctx._tell_removed()
         except BaseException:
