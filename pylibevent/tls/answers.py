@@ -77,7 +77,7 @@ def answer(number: int, refusal: int, ask: Callable[[TLSBufferEvent, TLSContext]
         return refusal
 
 
-class Later(Exception):  # noqa: N818 - it is no error
+class Later(Exception):
     """The answer isn't there yet: OpenSSL will ask again."""
 
 
@@ -128,12 +128,9 @@ def pev_ask_verify(number: int, step: Any) -> int:
         if callback is None:
             return int(step.ok)
         what = VerifyStep(der, step.depth, step.code, message, bool(step.ok))
-        verdicts = connection._verdicts
-        if not step.again and step.number == 0:
-            verdicts.clear()
-        if step.number < len(verdicts) and verdicts[step.number][0] == hash(what):
-            return verdicts[step.number][1]
-        del verdicts[step.number :]
+        given_before = connection._verdict(step.number, what, again=bool(step.again))
+        if given_before is not None:
+            return given_before
 
         def verify() -> object:
             given = callback(connection, what)
@@ -142,7 +139,7 @@ def pev_ask_verify(number: int, step: Any) -> int:
             return given
 
         verdict = int(_must(connection._ask_once("verify_callback", verify), bool, "verify_callback"))
-        verdicts.append((hash(what), verdict))
+        connection._verdicts.append((hash(what), verdict))
         return verdict
 
     return answer(number, 0, ask)

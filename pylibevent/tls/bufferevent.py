@@ -33,7 +33,7 @@ from ..errors import (
     tls_error,
 )
 from ..flags import EventFlag, Option, What
-from .answers import Later, connections, current_context
+from .answers import Later, VerifyStep, connections, current_context
 from .client_sessions import SessionKey
 from .context import TLSContext
 from .deferred import Wait, is_deferred
@@ -450,6 +450,16 @@ class TLSBufferEvent(Peer):
         if self._waits.pop(what, None) is not None and not self._closed:
             self._hold()
         return wait.result()
+
+    def _verdict(self, number: int, step: VerifyStep, *, again: bool) -> int | None:
+        """What was answered to the same step of a verification that had to wait after it, and is made again."""
+        verdicts = self._verdicts
+        if not again and number == 0:
+            verdicts.clear()
+        if number < len(verdicts) and verdicts[number][0] == hash(step):
+            return verdicts[number][1]
+        del verdicts[number:]
+        return None
 
     def _go_on(self) -> None:
         """There is a result."""

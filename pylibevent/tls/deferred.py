@@ -13,6 +13,7 @@ Future of ``concurrent.futures`` or of asyncio), or an awaitable. Of the last tw
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -118,11 +119,12 @@ def when_done(future: Any, callback: Callable[[Any], object]) -> None:
 def cancel(future: Any) -> None:
     """Say that nobody waits for it any more."""
     stop = getattr(future, "cancel", None)
-    get_loop = getattr(future, "get_loop", None)
-    if stop is not None and get_loop is None:
+    if stop is None:
+        return
+    if not hasattr(future, "get_loop"):
         stop()
-    elif stop is not None and not get_loop().is_closed():
-        get_loop().call_soon_threadsafe(stop)
+    elif not future.get_loop().is_closed():
+        future.get_loop().call_soon_threadsafe(stop)
 
 
 def outcome_of(future: Any) -> tuple[Any, BaseException | None]:
@@ -175,7 +177,20 @@ class Wait:
         limit: Seconds; after them it is cancelled, and the result is a LateError. None: as long as it takes.
     """
 
-    __slots__ = ("_base", "_context", "_coroutine", "_ended", "_error", "_number", "_on", "_result", "_runs", "_tell", "_timer", "_turn")
+    __slots__ = (
+        "_base",
+        "_context",
+        "_coroutine",
+        "_ended",
+        "_error",
+        "_number",
+        "_on",
+        "_result",
+        "_runs",
+        "_tell",
+        "_timer",
+        "_turn",
+    )
 
     def __init__(self, base: EventBase, answer: Any, tell: Callable[[], object], limit: float | None = None) -> None:
         self._base = base
@@ -268,10 +283,8 @@ class Wait:
         """In any thread: it is time for the next step."""
         if self._ended:
             return
-        try:
+        with contextlib.suppress(Error):  # the base was closed meanwhile, or is the parent process's
             self._base.call_soon_threadsafe(self._go_on, turn, future)
-        except Error:
-            pass  # the base was closed meanwhile, or is the parent process's
 
     def _go_on(self, turn: int, future: Any) -> None:
         if self._ended or turn != self._turn:

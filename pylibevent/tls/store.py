@@ -47,6 +47,15 @@ class SessionStore(Protocol):
         """Don't keep it any longer; nothing if it isn't there."""
 
 
+class PromptStore(Protocol):
+    """A SessionStore that answers at once."""
+
+    def put(self, id: bytes, data: bytes, ttl: float) -> None: ...
+    def get(self, id: bytes) -> bytes | None: ...
+    def take(self, id: bytes) -> bytes | None: ...
+    def delete(self, id: bytes) -> None: ...
+
+
 class MemorySessionStore(NoCopy):
     """Sessions in this process's memory, for contexts and threads that share them.
 
