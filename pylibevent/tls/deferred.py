@@ -227,6 +227,7 @@ class Wait:
         if self._ended:
             return
         self._end()
+        self._tell = _nobody
         on, self._on = self._on, None
         if on is not None:
             cancel(on)
@@ -293,7 +294,8 @@ class Wait:
         self._on = None
         self._step(*(outcome_of(future) if future is not None else (None, None)))
         if self._ended:
-            self._tell()
+            tell, self._tell = self._tell, _nobody
+            tell()
 
     # ------------------------------------------------------------ the end
 
@@ -318,14 +320,19 @@ class Wait:
             lib.pev_loop_wake(self._base._h)
 
     def _late(self, limit: float) -> None:
+        tell = self._tell
         if not self._ended:
             self.cancel()
             self._error = LateError(f"no answer within {limit:g} s")
-            self._tell()
+            tell()
 
     def _base_closed(self) -> None:
         self.cancel()
         failures.reraise(failures.take(self._base), "coroutines that were waited for")
+
+
+def _nobody() -> None:
+    """Who hears of an answer that nobody wants any more."""
 
 
 class LateError(TimeoutError):
