@@ -128,6 +128,8 @@ on_direct_event(struct pev_bev *h, short what, int error)
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_take_errors(s);
 	what = pev_ssl_sift_pause(s, what);
+	if (s->is_refused && (what & BEV_EVENT_ERROR))
+		return pev_ssl_refuse_peer(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
 	if (what & BEV_EVENT_ERROR)

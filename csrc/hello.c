@@ -152,7 +152,7 @@ pev_ssl_switch(struct pev_bev *h, struct pev_tls_context *context)
 
 /* ------------------------------------------------------------------ the first message */
 
-enum { PEV_HELLO_NEW, PEV_HELLO_LOOKED_UP, PEV_HELLO_ASKED, PEV_HELLO_DONE };
+enum { PEV_HELLO_NEW, PEV_HELLO_LOOKED_UP, PEV_HELLO_ASKED, PEV_HELLO_GATED, PEV_HELLO_DONE };
 
 /* The name as it is compared: 1; 0: there is none; -1: it can't be one. */
 static int
@@ -225,6 +225,8 @@ take_step(struct pev_ssl *s, const char *name, int *alert)
 		return look_up_name(s, name, alert);
 	case PEV_HELLO_LOOKED_UP:
 		return ask_name(s, name, alert);
+	case PEV_HELLO_ASKED:
+		return pev_ssl_gate(s) ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
 	default:
 		return pev_offers_look(s) == PEV_LATER ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
 	}

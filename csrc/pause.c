@@ -30,17 +30,22 @@ on_hold(evutil_socket_t fd, short what, void *arg)
 	PEV_UNUSED(arg);
 }
 
-/* Python will say when there is an answer. 0: there is no memory. */
+/* 0: there is no memory. */
 int
-pev_ssl_await(struct pev_ssl *s)
+pev_ssl_hold(struct pev_ssl *s)
 {
 	const struct timeval hour = { 3600, 0 };
 	if (s->hold == NULL)
 		s->hold = event_new(s->b.source.loop->base, -1, EV_PERSIST, on_hold, NULL);
-	if (s->hold == NULL || event_add(s->hold, &hour) < 0)
-		return 0;
-	s->awaited = 1;
-	return 1;
+	return s->hold != NULL && event_add(s->hold, &hour) == 0;
+}
+
+/* Python will say when there is an answer. 0: there is no memory. */
+int
+pev_ssl_await(struct pev_ssl *s)
+{
+	s->awaited = (unsigned char)pev_ssl_hold(s);
+	return s->awaited;
 }
 
 void

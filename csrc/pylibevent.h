@@ -107,6 +107,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "pause.cdef.h"
 #include "certify.cdef.h"
 #include "offer.cdef.h"
+#include "approve.cdef.h"
 
 /* ---- loop.c ---- */
 

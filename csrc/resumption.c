@@ -82,6 +82,8 @@ on_new(SSL *ssl, SSL_SESSION *session)
 	struct pev_session *h;
 	if (link == NULL || !(link->sessions->wants & PEV_WANT_NEW))
 		return 0;
+	if (pev_ssl_of(link->bev)->was_doubted && !link->bev->open)
+		return 0;
 	ERR_set_mark();
 	h = pev_session_of(session, 1);
 	if (h != NULL && !link->sessions->is_server && link->host != NULL)

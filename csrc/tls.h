@@ -56,6 +56,12 @@ struct pev_ssl {
 	unsigned char again;      /* it was begun before */
 	int n_steps;              /* of the verification, so far */
 	size_t low_below, high_below;
+	unsigned char is_gated;    /* approve.c: libevent neither reads nor writes */
+	unsigned char is_shaken;   /* OpenSSL's handshake is done */
+	unsigned char is_refused;
+	unsigned char was_doubted;
+	int n_doubts; /* verdicts that are still to come */
+	size_t n_tickets;
 	struct event *hold;
 	/* Of the one below: libevent's own callbacks, an end that waits until all before it was taken, and all ends that came. */
 	bufferevent_data_cb lower_read, lower_write;
@@ -138,10 +144,19 @@ void pev_ssl_looked(struct pev_bev *h);
 
 /* ---- pause.c ---- */
 
+int pev_ssl_hold(struct pev_ssl *s);
 int pev_ssl_await(struct pev_ssl *s);
 void pev_ssl_await_no_more(struct pev_ssl *s);
 void pev_ssl_pause(struct pev_ssl *s);
 short pev_ssl_sift_pause(struct pev_ssl *s, short what);
+
+/* ---- approve.c ---- */
+
+int pev_ssl_gate(struct pev_ssl *s);
+void pev_ssl_open_gate(struct pev_ssl *s);
+int pev_ssl_is_doubted(struct pev_ssl *s);
+short pev_ssl_refuse_peer(struct pev_ssl *s);
+void pev_ssl_send_tickets(struct pev_ssl *s);
 
 /* ---- offer.c ---- */
 

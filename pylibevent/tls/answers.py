@@ -33,7 +33,7 @@ _INTERNAL_ERROR = 80
 
 
 _WHY_NOT = "OpenSSL can't wait for it"
-_WHY_NOT_VERIFY = "OpenSSL can wait for it in a client's first handshake only"
+_WHY_NOT_VERIFY = "OpenSSL can wait for it in the first handshake only"
 
 
 class VerifyStep(NamedTuple):
@@ -81,7 +81,8 @@ class Later(Exception):
     """The answer isn't there yet: OpenSSL will ask again."""
 
 
-def _must(given: object, kind: type[Any], what: str) -> Any:
+def must(given: object, kind: type[Any], what: str) -> Any:
+    """The answer, which must be of this kind."""
     if not isinstance(given, kind):
         raise TypeError(f"{what} must return a {kind.__name__}, not {type(given).__name__}")
     return given
@@ -134,11 +135,13 @@ def pev_ask_verify(number: int, step: Any) -> int:
 
         def verify() -> object:
             given = callback(connection, what)
-            if connection._server_side or lib.pev_ssl_is_open(connection._h):
+            if lib.pev_ssl_is_open(connection._h):
                 refuse_deferred(given, "verify_callback", _WHY_NOT_VERIFY)
             return given
 
-        verdict = int(_must(connection._ask_once("verify_callback", verify), bool, "verify_callback"))
+        if connection._server_side:
+            return int(connection._ask_in_doubt(step.number, verify))
+        verdict = int(must(connection._ask_once("verify_callback", verify), bool, "verify_callback"))
         connection._verdicts.append((hash(what), verdict))
         return verdict
 
@@ -156,7 +159,7 @@ def pev_ask_ocsp(number: int, response: Any, length: int) -> int:
             return 1
         given = callback(connection, data)
         refuse_deferred(given, "ocsp_callback", _WHY_NOT)
-        return int(_must(given, bool, "ocsp_callback"))
+        return int(must(given, bool, "ocsp_callback"))
 
     return answer(number, 0, ask)
 
@@ -172,7 +175,7 @@ def pev_ask_psk_client(number: int, hint: Any, identity: Any, most_identity: int
         given = callback(ffi.string(hint).decode("utf-8", "replace") if hint else None)
         refuse_deferred(given, "the psk callback", _WHY_NOT)
         name, secret = given
-        raw = b"" if name is None else _must(name, str, "the psk callback's identity").encode()
+        raw = b"" if name is None else must(name, str, "the psk callback's identity").encode()
         if b"\0" in raw or len(raw) >= most_identity:
             raise ValueError(f"the psk callback's identity must be of at most {most_identity - 1} bytes without a zero byte")
         ffi.buffer(identity, most_identity)[: len(raw) + 1] = raw + b"\0"

@@ -33,7 +33,7 @@ from ..errors import (
     tls_error,
 )
 from ..flags import EventFlag, Option, What
-from .answers import Later, VerifyStep, connections, current_context
+from .answers import Later, VerifyStep, connections, current_context, must
 from .client_sessions import SessionKey
 from .context import TLSContext
 from .deferred import Wait, is_deferred
@@ -450,6 +450,36 @@ class TLSBufferEvent(Peer):
         if self._waits.pop(what, None) is not None and not self._closed:
             self._hold()
         return wait.result()
+
+    def _ask_in_doubt(self, number: int, ask: Callable[[], object]) -> bool:
+        """What ask() gives. Where that comes later a server's handshake goes on, and is done when it has come (csrc/approve.c)."""
+        given = ask()
+        if not is_deferred(given):
+            return bool(must(given, bool, "verify_callback"))
+        what = f"verify_callback {number}"
+        wait = Wait(self._base, given, lambda: self._judge(what, wait))
+        if wait.done:
+            return bool(must(wait.result(), bool, "verify_callback"))
+        code = lib.pev_ssl_doubt(self._h)
+        if code < 0:
+            wait.cancel()
+            if code == -lib.PEV_EVALUE:
+                raise TypeError("verify_callback can't be deferred: it was set after the handshake had begun")
+            check(code, self)
+        self._waits[what] = wait
+        if not self._closed:
+            self._hold()
+        return True
+
+    def _judge(self, what: str, wait: Wait) -> None:
+        self._waits.pop(what, None)
+        if not self._closed:
+            self._hold()
+        good = False
+        try:
+            good = must(wait.result(), bool, "verify_callback")
+        finally:
+            lib.pev_ssl_judge(self._h, good)
 
     def _verdict(self, number: int, step: VerifyStep, *, again: bool) -> int | None:
         """What was answered to the same step of a verification that had to wait after it, and is made again."""
