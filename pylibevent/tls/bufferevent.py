@@ -452,7 +452,7 @@ class TLSBufferEvent(Peer):
         return wait.result()
 
     def _ask_in_doubt(self, number: int, ask: Callable[[], object]) -> bool:
-        """What ask() gives. Where that comes later a server's handshake goes on, and is done when it has come (csrc/approve.c)."""
+        """What ask() gives. Where it comes later a server goes on, and is done when it has come (csrc/approve.c)."""
         given = ask()
         if not is_deferred(given):
             return bool(must(given, bool, "verify_callback"))
