@@ -272,6 +272,8 @@ static void
 on_linger_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct pev_bev *h = arg;
+	if (h->layer != NULL && h->layer->sift != NULL)
+		what = h->layer->sift(h, what);
 	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
 		h->open = 1;
 		bufferevent_disable(bev, EV_READ);

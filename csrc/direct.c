@@ -127,6 +127,9 @@ on_direct_event(struct pev_bev *h, short what, int error)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_take_errors(s);
+	what = pev_ssl_sift_pause(s, what);
+	if (s->is_refused && (what & BEV_EVENT_ERROR))
+		return pev_ssl_refuse_peer(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
 	if (what & BEV_EVENT_ERROR)
@@ -181,6 +184,7 @@ before_direct_free(struct pev_bev *h)
 static const struct pev_layer direct_layer = {
 	.on_event = on_direct_event,
 	.on_drained = on_direct_drained,
+	.sift = pev_ssl_sift,
 	.is_sending = pev_ssl_is_sending,
 	.on_write = pev_ssl_step_finish,
 	.on_read = on_direct_read,

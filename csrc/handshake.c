@@ -23,6 +23,7 @@ on_time_over(evutil_socket_t fd, short what, void *arg)
 	if (h->bev == NULL || h->open || (h->ended & BEV_EVENT_ERROR))
 		return;
 	s->late = s->failed = s->broken = 1;
+	pev_ssl_await_no_more(s);
 	if (h->lingering) {
 		pev_bev_free(h);
 		return;
@@ -54,6 +55,7 @@ pev_ssl_stop_timer(struct pev_ssl *s)
 	if (s->timer != NULL)
 		event_free(s->timer);
 	s->timer = NULL;
+	pev_ssl_await_no_more(s);
 }
 
 void

@@ -152,6 +152,8 @@ pev_ssl_switch(struct pev_bev *h, struct pev_tls_context *context)
 
 /* ------------------------------------------------------------------ the first message */
 
+enum { PEV_HELLO_NEW, PEV_HELLO_LOOKED_UP, PEV_HELLO_ASKED, PEV_HELLO_GATED, PEV_HELLO_DONE };
+
 /* The name as it is compared: 1; 0: there is none; -1: it can't be one. */
 static int
 read_name(SSL *ssl, char *out)
@@ -187,39 +189,75 @@ refuse(int *alert, int which)
 }
 
 static int
+look_up_name(struct pev_ssl *s, const char *name, int *alert)
+{
+	int refused = 0;
+	struct pev_tls_context *found = name != NULL ? context_for(s->context, name, &refused) : NULL;
+	if (refused)
+		return refuse(alert, SSL_AD_UNRECOGNIZED_NAME);
+	if (found != NULL && !go_over(s, found))
+		return refuse(alert, SSL_AD_INTERNAL_ERROR);
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+static int
 ask_name(struct pev_ssl *s, const char *name, int *alert)
 {
 	int answer;
+	if (!(s->context->asks & PEV_ASK_NAME))
+		return SSL_CLIENT_HELLO_SUCCESS;
 	if (!pev_ask_begin(s))
 		return refuse(alert, SSL_AD_INTERNAL_ERROR);
 	answer = pev_ask_name(s->b.source.id, name);
 	pev_ask_end(s);
+	if (answer == PEV_LATER)
+		return pev_ssl_await(s) ? SSL_CLIENT_HELLO_RETRY : refuse(alert, SSL_AD_INTERNAL_ERROR);
 	return answer == PEV_NAME_FINE ? SSL_CLIENT_HELLO_SUCCESS : refuse(alert, answer & 0xff);
+}
+
+/* Each step is done once: OpenSSL comes back after a pause (pause.c), and with the client's second first message where the
+ * first had no key that the server likes. */
+static int
+take_step(struct pev_ssl *s, const char *name, int *alert)
+{
+	switch (s->hello_step) {
+	case PEV_HELLO_NEW:
+		return look_up_name(s, name, alert);
+	case PEV_HELLO_LOOKED_UP:
+		return ask_name(s, name, alert);
+	case PEV_HELLO_ASKED:
+		return pev_ssl_gate(s) ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
+	default:
+		return pev_offers_look(s) == PEV_LATER ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_SUCCESS;
+	}
 }
 
 static int
 on_client_hello(SSL *ssl, int *alert, void *arg)
 {
 	struct pev_ssl *s = pev_ssl_of_ssl(ssl);
-	struct pev_tls_context *found;
 	char name[MOST_NAME + 1];
-	int given, refused = 0;
+	int given, answer = SSL_CLIENT_HELLO_SUCCESS;
 	PEV_UNUSED(arg);
 	if (s == NULL)
 		return refuse(alert, SSL_AD_INTERNAL_ERROR);
 	if (s->b.open)
 		return SSL_CLIENT_HELLO_SUCCESS; /* a renegotiation stays where it is */
+	if (s->awaited) {
+		pev_ssl_pause(s);
+		return SSL_CLIENT_HELLO_RETRY;
+	}
 	given = read_name(ssl, name);
 	if (given < 0)
 		return refuse(alert, SSL_AD_DECODE_ERROR);
-	found = given ? context_for(s->context, name, &refused) : NULL;
-	if (refused)
-		return refuse(alert, SSL_AD_UNRECOGNIZED_NAME);
-	if (found != NULL && !go_over(s, found))
-		return refuse(alert, SSL_AD_INTERNAL_ERROR);
-	if (s->context->asks & PEV_ASK_NAME)
-		return ask_name(s, given ? name : NULL, alert);
-	return SSL_CLIENT_HELLO_SUCCESS;
+	while (answer == SSL_CLIENT_HELLO_SUCCESS && s->hello_step < PEV_HELLO_DONE) {
+		answer = take_step(s, given ? name : NULL, alert);
+		if (answer == SSL_CLIENT_HELLO_SUCCESS)
+			s->hello_step++;
+	}
+	if (answer == SSL_CLIENT_HELLO_RETRY)
+		pev_ssl_pause(s);
+	return answer;
 }
 
 /* Says that the name was looked at; what it led to was chosen before. */

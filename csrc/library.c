@@ -23,8 +23,16 @@ static struct log_slot log_ring[LOG_SLOTS];
 static unsigned log_write, log_read, log_lost;
 static int log_waiting;
 
+/* A handshake waits for an answer of Python's (pause.c): SSL_ERROR_WANT_CLIENT_HELLO_CB, SSL_ERROR_WANT_RETRY_VERIFY. */
+static int
+is_pause(const char *text)
+{
+	return strcmp(text, "BUG: Unexpected OpenSSL error code 11") == 0 ||
+	    strcmp(text, "BUG: Unexpected OpenSSL error code 12") == 0;
+}
+
 static void
-on_log(int severity, const char *text)
+write_log(int severity, const char *text)
 {
 	int saved_errno = errno;
 	unsigned i = __atomic_fetch_add(&log_write, 1, __ATOMIC_RELAXED);
@@ -44,6 +52,13 @@ on_log(int severity, const char *text)
 	}
 	__atomic_store_n(&log_waiting, 1, __ATOMIC_RELEASE);
 	errno = saved_errno;
+}
+
+static void
+on_log(int severity, const char *text)
+{
+	if (!is_pause(text))
+		write_log(severity, text);
 }
 
 /* The next message into out: its length, or -1 when there is none. Called with the GIL held by one thread at a time. */

@@ -108,6 +108,10 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "ticket.cdef.h"
 #include "seal.cdef.h"
 #include "deadline.cdef.h"
+#include "pause.cdef.h"
+#include "certify.cdef.h"
+#include "offer.cdef.h"
+#include "approve.cdef.h"
 
 /* ---- loop.c ---- */
 
@@ -413,6 +417,8 @@ struct pev_layer {
 	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
+	/* An event while it is being closed: what is left of it. */
+	short (*sift)(struct pev_bev *h, short what);
 	/* Moves what it can, regardless of marks: 1 when anything was moved. */
 	int (*flush)(struct pev_bev *h, int iotype, int mode);
 	/* Closing: whether the output is still on its way down; without this: while there is any. */

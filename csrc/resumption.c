@@ -82,6 +82,8 @@ on_new(SSL *ssl, SSL_SESSION *session)
 	struct pev_session *h;
 	if (link == NULL || !(link->sessions->wants & PEV_WANT_NEW))
 		return 0;
+	if (pev_ssl_of(link->bev)->was_doubted && !link->bev->open)
+		return 0;
 	ERR_set_mark();
 	h = pev_session_of(session, 1);
 	if (h != NULL && !link->sessions->is_server && link->host != NULL)
@@ -141,6 +143,20 @@ is_fit_for_server(SSL *ssl, const SSL_SESSION *session)
 	return !has_expired(peer);
 }
 
+/* Among those that were looked for before (offer.c); OpenSSL may ask twice. */
+static SSL_SESSION *
+was_found(const struct pev_link *link, const struct answer *wanted)
+{
+	unsigned n;
+	const unsigned char *id;
+	if (link->found == NULL)
+		return NULL;
+	id = SSL_SESSION_get_id(link->found, &n);
+	if (n != wanted->id_length || memcmp(id, wanted->id, n) != 0 || !SSL_SESSION_up_ref(link->found))
+		return NULL;
+	return link->found;
+}
+
 static SSL_SESSION *
 on_get(SSL *ssl, const unsigned char *id, int length, int *copy)
 {
@@ -150,11 +166,15 @@ on_get(SSL *ssl, const unsigned char *id, int length, int *copy)
 	*copy = 0; /* the reference is OpenSSL's */
 	if (link == NULL || !(link->sessions->wants & PEV_WANT_GET))
 		return NULL;
-	s = pev_ssl_of_ssl(ssl);
-	if (!pev_ask_begin(s))
-		return NULL;
-	pev_session_wanted(link->id, id, length, SSL_version(ssl) == TLS1_3_VERSION, &answer);
-	pev_ask_end(s);
+	if (link->was_looked_for) {
+		answer.session = was_found(link, &answer);
+	} else {
+		s = pev_ssl_of_ssl(ssl);
+		if (!pev_ask_begin(s))
+			return NULL;
+		pev_session_wanted(link->id, id, length, SSL_version(ssl) == TLS1_3_VERSION, &answer);
+		pev_ask_end(s);
+	}
 	ERR_set_mark();
 	if (answer.session != NULL && !is_fit_for_server(ssl, answer.session)) {
 		SSL_SESSION_free(answer.session);
@@ -453,6 +473,15 @@ pev_link_begin(struct pev_link *link, struct pev_tls_context *context, SSL *ssl,
 	return 0;
 }
 
+/* The handshake is done: what was found is taken, or not. A renegotiation asks anew. */
+void
+pev_link_settled(struct pev_link *link)
+{
+	SSL_SESSION_free(link->found);
+	link->found = NULL;
+	link->was_looked_for = 0;
+}
+
 /* The SSL is about to be freed. */
 void
 pev_link_end(struct pev_link *link, SSL *ssl)
@@ -462,6 +491,7 @@ pev_link_end(struct pev_link *link, SSL *ssl)
 		SSL_set_ex_data(ssl, connection_index, NULL);
 	while ((h = pev_link_take(link)) != NULL)
 		pev_session_free(h);
+	pev_link_settled(link);
 	free(link->host);
 	link->host = NULL;
 }

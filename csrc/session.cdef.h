@@ -27,7 +27,8 @@ struct pev_ticket_keys;
 enum {
 	PEV_WANT_NEW = 1,
 	PEV_WANT_GET = 2,
-	PEV_WANT_REMOVED = 4
+	PEV_WANT_REMOVED = 4,
+	PEV_WANT_OFFERS = 8 /* they are looked for before OpenSSL asks */
 };
 
 /* Pointers go into the session and live as long as it. */

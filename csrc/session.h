@@ -64,6 +64,8 @@ struct pev_link {
 	unsigned char policy[PEV_POLICY];
 	struct pev_session *fresh[PEV_FRESH]; /* oldest first */
 	int n_fresh;
+	unsigned char was_looked_for; /* what the client offers, before OpenSSL asks: offer.c */
+	SSL_SESSION *found;
 };
 
 /* ---- resumption.c ---- */
@@ -71,6 +73,7 @@ struct pev_sessions *pev_sessions_new(SSL_CTX *ctx, int is_server);
 void pev_sessions_leave(struct pev_sessions *sessions);
 int pev_link_begin(struct pev_link *link, struct pev_tls_context *context, SSL *ssl, const char *host, int is_address,
     int check_host, struct pev_session *offered);
+void pev_link_settled(struct pev_link *link);
 void pev_link_end(struct pev_link *link, SSL *ssl);
 struct pev_session *pev_link_take(struct pev_link *link);
 struct pev_link *pev_link_of(const SSL *ssl);

@@ -78,12 +78,17 @@ pev_ssl_connected(struct pev_ssl *s, short what)
 	struct pev_bev *h = &s->b;
 	if (h->open)
 		return 0;
+	if (pev_ssl_is_doubted(s))
+		return (short)(what & ~BEV_EVENT_CONNECTED);
 	h->open = 1;
 	pev_ssl_done(s);
 	release_buffers(s->ssl);
+	pev_link_settled(&s->link);
 	if (!pev_link_is_trusted(s->ssl))
 		return refuse_session(s);
 	pev_bev_opened(h);
+	pev_ssl_send_tickets(s);
+	pev_ssl_open_gate(s);
 	if (!(bufferevent_get_enabled(h->bev) & EV_READ))
 		bufferevent_disable(h->bev, EV_READ);
 	pev_ssl_step_finish(h);
@@ -96,6 +101,9 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 	struct pev_ssl *s = pev_ssl_of(h);
 	PEV_UNUSED(error);
 	pev_ssl_take_errors(s);
+	what = pev_ssl_sift_pause(s, what);
+	if (s->is_refused && (what & BEV_EVENT_ERROR))
+		return pev_ssl_refuse_peer(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
 	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
@@ -114,6 +122,24 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		s->broken = s->n_errors == 0 && !s->truncated;
 	}
 	return pev_ssl_on_eof(s, what);
+}
+
+/* While it is being closed: what was written goes out when the handshake is done. */
+short
+pev_ssl_sift(struct pev_bev *h, short what)
+{
+	struct pev_ssl *s = pev_ssl_of(h);
+	pev_ssl_take_errors(s);
+	what = pev_ssl_sift_pause(s, what);
+	if (!(what & BEV_EVENT_CONNECTED) || h->open)
+		return what;
+	if (pev_ssl_is_doubted(s))
+		return (short)(what & ~BEV_EVENT_CONNECTED);
+	if (!pev_link_is_trusted(s->ssl))
+		return BEV_EVENT_ERROR; /* nothing goes out */
+	pev_ssl_stop_timer(s);
+	pev_ssl_open_gate(s);
+	return what;
 }
 
 /* A fatal alert may still be on its way out below, so only the reading ends. */
@@ -382,6 +408,7 @@ static const struct pev_layer ssl_layer = {
 	.begin = pev_ssl_begin,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
+	.sift = pev_ssl_sift,
 	.is_sending = pev_ssl_is_sending,
 	.end_writing = pev_ssl_end_writing,
 	.stop_reading = stop_reading_below,

@@ -47,6 +47,22 @@ struct pev_ssl {
 	struct timespec begun;
 	double took; /* seconds, negative while it isn't done */
 	struct event *timer;
+	unsigned char awaited;    /* an answer of Python's that comes later */
+	unsigned char is_pausing; /* libevent will tell an error that is none */
+	unsigned char is_marked;  /* the one below has a mark meanwhile, in place of these */
+	unsigned char hello_step; /* PEV_HELLO_...: what of the client's first message was looked at */
+	unsigned char certified;  /* the server's certificate was asked for */
+	unsigned char is_later;   /* the verification that is under way needs an answer that comes later */
+	unsigned char again;      /* it was begun before */
+	int n_steps;              /* of the verification, so far */
+	size_t low_below, high_below;
+	unsigned char is_gated;    /* approve.c: libevent neither reads nor writes */
+	unsigned char is_shaken;   /* OpenSSL's handshake is done */
+	unsigned char is_refused;
+	unsigned char was_doubted;
+	int n_doubts; /* verdicts that are still to come */
+	size_t n_tickets;
+	struct event *hold;
 	/* Of the one below: libevent's own callbacks, an end that waits until all before it was taken, and all ends that came. */
 	bufferevent_data_cb lower_read, lower_write;
 	bufferevent_event_cb lower_event;
@@ -80,6 +96,7 @@ int pev_ask_begin(struct pev_ssl *s);
 void pev_ask_end(struct pev_ssl *s);
 
 /* Python (answers.py) */
+extern int pev_ask_certificate(uint64_t connection, const char *name);
 extern int pev_ask_name(uint64_t connection, const char *name);
 extern int pev_ask_verify(uint64_t connection, const struct pev_verify_step *step);
 extern int pev_ask_ocsp(uint64_t connection, const unsigned char *response, int length);
@@ -90,6 +107,10 @@ extern int pev_ask_psk_server(uint64_t connection, const char *identity, unsigne
 /* ---- hello.c ---- */
 
 void pev_hello_install(SSL_CTX *ctx);
+
+/* ---- certify.c ---- */
+
+void pev_certify_install(struct pev_tls_context *context);
 
 /* ---- verify.c ---- */
 
@@ -115,11 +136,32 @@ struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, 
 void pev_ssl_unmake(struct pev_ssl *s);
 void pev_ssl_take_errors(struct pev_ssl *s);
 short pev_ssl_connected(struct pev_ssl *s, short what);
+short pev_ssl_sift(struct pev_bev *h, short what);
 void pev_ssl_keep_session(struct pev_ssl *s);
 void pev_ssl_on_drop(struct pev_bev *h);
 
 int pev_ssl_look(struct pev_bev *h);
 void pev_ssl_looked(struct pev_bev *h);
+
+/* ---- pause.c ---- */
+
+int pev_ssl_hold(struct pev_ssl *s);
+int pev_ssl_await(struct pev_ssl *s);
+void pev_ssl_await_no_more(struct pev_ssl *s);
+void pev_ssl_pause(struct pev_ssl *s);
+short pev_ssl_sift_pause(struct pev_ssl *s, short what);
+
+/* ---- approve.c ---- */
+
+int pev_ssl_gate(struct pev_ssl *s);
+void pev_ssl_open_gate(struct pev_ssl *s);
+int pev_ssl_is_doubted(struct pev_ssl *s);
+short pev_ssl_refuse_peer(struct pev_ssl *s);
+void pev_ssl_send_tickets(struct pev_ssl *s);
+
+/* ---- offer.c ---- */
+
+int pev_offers_look(struct pev_ssl *s);
 
 /* ---- below.c ---- */
 

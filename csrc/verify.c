@@ -19,21 +19,55 @@ pev_on_verify(int ok, X509_STORE_CTX *store)
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct pev_ssl *s = ssl != NULL ? pev_ssl_of_ssl(ssl) : NULL;
 	struct pev_verify_step step = { .ok = ok, .code = X509_STORE_CTX_get_error(store) };
+	int accepted;
 	unsigned char *der = NULL;
 	int answer;
 	if (!pev_ask_begin(s))
 		return 0;
 	step.depth = X509_STORE_CTX_get_error_depth(store);
+	step.number = s->n_steps++;
+	step.again = s->again;
 	step.length = pev_der_of(X509_STORE_CTX_get_current_cert(store), &der);
 	step.der = der;
-	answer = pev_ask_verify(s->b.source.id, &step) == 1;
+	answer = pev_ask_verify(s->b.source.id, &step);
 	pev_ask_end(s);
 	free(der);
-	if (answer)
+	s->is_later = answer == PEV_LATER;
+	accepted = answer == 1;
+	if (accepted)
 		X509_STORE_CTX_set_error(store, X509_V_OK);
 	else if (ok)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
-	return answer;
+	return accepted;
+}
+
+/* Where an answer comes later the verification ends there, and is made again when it is known: Python gives the answers that it
+ * gave before. A client's: OpenSSL has no such thing for servers. */
+static int
+on_chain(X509_STORE_CTX *store, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct pev_ssl *s = ssl != NULL ? pev_ssl_of_ssl(ssl) : NULL;
+	int ok;
+	PEV_UNUSED(arg);
+	if (s == NULL)
+		return 0;
+	if (!s->awaited) {
+		s->n_steps = s->is_later = 0;
+		ERR_set_mark();
+		ok = X509_verify_cert(store);
+		s->again = s->is_later;
+		if (!s->is_later) {
+			ERR_clear_last_mark();
+			return ok > 0;
+		}
+		ERR_pop_to_mark();
+		if (SSL_is_server(ssl) || s->b.open || !pev_ssl_await(s))
+			return 0; /* OpenSSL would take the 1 below for a yes */
+	}
+	pev_ssl_pause(s);
+	SSL_set_retry_verify(ssl);
+	return 1;
 }
 
 static SSL_verify_cb
@@ -59,6 +93,7 @@ pev_tls_set_verify(struct pev_tls_context *context, int mode)
 {
 	pthread_mutex_lock(&context->lock);
 	SSL_CTX_set_verify(context->ctx, mode, verify_callback(context));
+	SSL_CTX_set_cert_verify_callback(context->ctx, context->asks & PEV_ASK_VERIFY ? on_chain : NULL, NULL);
 	pthread_mutex_unlock(&context->lock);
 	return 0;
 }

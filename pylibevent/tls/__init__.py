@@ -5,6 +5,7 @@ from .bufferevent import TLSBufferEvent
 from .client_sessions import ClientSessions, SessionKey
 from .context import TLSContext
 from .context_sessions import SessionCacheMode
+from .deferred import DeferredAnswer
 from .peer import Cipher
 from .redis_store import RedisSessionStore
 from .session import TLSSession
@@ -17,6 +18,7 @@ __all__ = [
     "OCSP",
     "Cipher",
     "ClientSessions",
+    "DeferredAnswer",
     "MemorySessionStore",
     "RedisSessionStore",
     "SQLiteSessionStore",

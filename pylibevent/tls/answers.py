@@ -5,6 +5,8 @@
 3. Whatever is raised, or can't be an answer, is kept by the base, whose loop raises it after the pass; C gets the answer that
    refuses. Nothing is ever raised through C.
 4. While the question is open, the connection can't be used, and nothing closed: that raises RuntimeError.
+5. An answer that comes later (deferred.py) is waited for by the connection, and C told so: OpenSSL asks again when it is there
+   (csrc/pause.c), and gets it then.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import failures
 from .._libevent import ffi, lib
+from .deferred import refuse_deferred
 
 if TYPE_CHECKING:
     from .bufferevent import TLSBufferEvent
@@ -28,6 +31,10 @@ _Function = TypeVar("_Function", bound=Callable[..., int])
 
 _INTERNAL_ERROR = 80
 """The alert for what went wrong on this side."""
+
+
+_WHY_NOT = "OpenSSL can't wait for it"
+_WHY_NOT_VERIFY = "OpenSSL can wait for it in the first handshake only"
 
 
 class VerifyStep(NamedTuple):
@@ -62,22 +69,30 @@ def _called_by_c(refusal: int) -> Callable[[_Function], _Function]:
     return decorator
 
 
-def _answer(number: int, refusal: int, ask: Callable[[TLSBufferEvent, TLSContext], int]) -> int:
+def answer(number: int, refusal: int, ask: Callable[[TLSBufferEvent, TLSContext], int]) -> int:
+    """What ask() gives for this connection; what it raises is kept, and is the refusal."""
     connection = connection_of(number)
     if connection is None:
         return refusal
     try:
         return ask(connection, current_context(connection))
+    except Later:
+        return int(lib.PEV_LATER)
     except BaseException as error:
         failures.keep(connection._base, error)
         lib.pev_loop_wake(connection._base._h)
         return refusal
 
 
-def _must(answer: object, kind: type[Any], what: str) -> Any:
-    if not isinstance(answer, kind):
-        raise TypeError(f"{what} must return a {kind.__name__}, not {type(answer).__name__}")
-    return answer
+class Later(Exception):
+    """The answer isn't there yet: OpenSSL will ask again."""
+
+
+def must(given: object, kind: type[Any], what: str) -> Any:
+    """The answer, which must be of this kind."""
+    if not isinstance(given, kind):
+        raise TypeError(f"{what} must return a {kind.__name__}, not {type(given).__name__}")
+    return given
 
 
 @_called_by_c(_INTERNAL_ERROR)
@@ -85,12 +100,29 @@ def pev_ask_name(number: int, name: Any) -> int:
     """What is to be done about the name that a client asks for."""
 
     def ask(connection: TLSBufferEvent, context: TLSContext) -> int:
-        callback = context._sni_callback
         asked = ffi.string(name).decode("ascii") if name else None
-        answer = callback(connection, asked, context) if callback is not None else None
-        return context._name_answer(connection, answer)
+        callback = context._sni_callback
+        if callback is None:
+            return int(lib.PEV_NAME_FINE)
+        chosen = connection._ask_once("sni_callback", lambda: callback(connection, asked, context))
+        return context._name_answer(connection, chosen)
 
-    return _answer(number, _INTERNAL_ERROR, ask)
+    return answer(number, _INTERNAL_ERROR, ask)
+
+
+@_called_by_c(0)
+def pev_ask_certificate(number: int, name: Any) -> int:
+    """Which certificate a server shows."""
+
+    def ask(connection: TLSBufferEvent, context: TLSContext) -> int:
+        asked = ffi.string(name).decode("ascii") if name else None
+        callback = context._certificate_callback
+        if callback is None:
+            return int(lib.PEV_CERTIFICATE_FINE)
+        chosen = connection._ask_once("certificate_callback", lambda: callback(connection, asked, context))
+        return context._certificate_answer(connection, chosen)
+
+    return answer(number, 0, ask)
 
 
 @_called_by_c(0)
@@ -104,9 +136,23 @@ def pev_ask_verify(number: int, step: Any) -> int:
         if callback is None:
             return int(step.ok)
         what = VerifyStep(der, step.depth, step.code, message, bool(step.ok))
-        return int(_must(callback(connection, what), bool, "verify_callback"))
+        given_before = connection._verdict(step.number, what, again=bool(step.again))
+        if given_before is not None:
+            return given_before
 
-    return _answer(number, 0, ask)
+        def verify() -> object:
+            given = callback(connection, what)
+            if lib.pev_ssl_is_open(connection._h):
+                refuse_deferred(given, "verify_callback", _WHY_NOT_VERIFY)
+            return given
+
+        if connection._server_side:
+            return int(connection._ask_in_doubt(step.number, verify))
+        verdict = int(must(connection._ask_once("verify_callback", verify), bool, "verify_callback"))
+        connection._verdicts.append((hash(what), verdict))
+        return verdict
+
+    return answer(number, 0, ask)
 
 
 @_called_by_c(0)
@@ -116,9 +162,13 @@ def pev_ask_ocsp(number: int, response: Any, length: int) -> int:
     def ask(connection: TLSBufferEvent, context: TLSContext) -> int:
         callback = context._ocsp_callback
         data = bytes(ffi.buffer(response, length)) if response and length > 0 else b""
-        return 1 if callback is None else int(_must(callback(connection, data), bool, "ocsp_callback"))
+        if callback is None:
+            return 1
+        given = callback(connection, data)
+        refuse_deferred(given, "ocsp_callback", _WHY_NOT)
+        return int(must(given, bool, "ocsp_callback"))
 
-    return _answer(number, 0, ask)
+    return answer(number, 0, ask)
 
 
 @_called_by_c(0)
@@ -129,14 +179,16 @@ def pev_ask_psk_client(number: int, hint: Any, identity: Any, most_identity: int
         callback = context._psk_callback
         if callback is None:
             return 0
-        name, secret = callback(ffi.string(hint).decode("utf-8", "replace") if hint else None)
-        raw = b"" if name is None else _must(name, str, "the psk callback's identity").encode()
+        given = callback(ffi.string(hint).decode("utf-8", "replace") if hint else None)
+        refuse_deferred(given, "the psk callback", _WHY_NOT)
+        name, secret = given
+        raw = b"" if name is None else must(name, str, "the psk callback's identity").encode()
         if b"\0" in raw or len(raw) >= most_identity:
             raise ValueError(f"the psk callback's identity must be of at most {most_identity - 1} bytes without a zero byte")
         ffi.buffer(identity, most_identity)[: len(raw) + 1] = raw + b"\0"
         return _put_key(secret, key, most_key)
 
-    return _answer(number, 0, ask)
+    return answer(number, 0, ask)
 
 
 @_called_by_c(0)
@@ -147,9 +199,11 @@ def pev_ask_psk_server(number: int, identity: Any, key: Any, most_key: int) -> i
         callback = context._psk_callback
         if callback is None:
             return 0
-        return _put_key(callback(ffi.string(identity).decode("utf-8", "replace") if identity else None), key, most_key)
+        given = callback(ffi.string(identity).decode("utf-8", "replace") if identity else None)
+        refuse_deferred(given, "the psk callback", _WHY_NOT)
+        return _put_key(given, key, most_key)
 
-    return _answer(number, 0, ask)
+    return answer(number, 0, ask)
 
 
 def _put_key(secret: object, key: Any, most_key: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import unique
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._libevent import ffi, lib
@@ -18,6 +19,7 @@ from ..errors import check, check_callable, check_flags, check_int
 from ..flags import NamedFlag
 from .ciphers import Ciphers
 from .client_sessions import ClientSessions, SessionKey
+from .deferred import arrived, forget, is_deferred
 from .resumption import StoreAccess
 from .session import TLSSession, copied
 from .store import SessionStore, check_store
@@ -25,9 +27,10 @@ from .tickets import TicketKeys
 
 if TYPE_CHECKING:
     from .bufferevent import TLSBufferEvent
+    from .deferred import Answer
 
     NewSession: TypeAlias = Callable[["TLSBufferEvent", TLSSession], object]
-    GetSession: TypeAlias = Callable[["TLSBufferEvent", bytes], TLSSession | None]
+    GetSession: TypeAlias = Callable[["TLSBufferEvent", bytes], Answer[TLSSession | None]]
     RemoveSession: TypeAlias = Callable[["ContextSessions", TLSSession], object]
 
 _MOST_ID = 32  # SSL_MAX_SID_CTX_LENGTH
@@ -56,6 +59,7 @@ class ContextSessions(Ciphers):
     __slots__ = (
         "_access",
         "_client_sessions",
+        "_gets_later",
         "_on_get_session",
         "_on_new_session",
         "_on_remove_session",
@@ -65,6 +69,7 @@ class ContextSessions(Ciphers):
 
     _access: StoreAccess | None
     _client_sessions: ClientSessions | None
+    _gets_later: bool
     _on_get_session: GetSession | None
     _on_new_session: NewSession | None
     _on_remove_session: RemoveSession | None
@@ -76,6 +81,7 @@ class ContextSessions(Ciphers):
         self._access = None
         self._client_sessions = None if self._server_side else ClientSessions()
         self._on_get_session = self._on_new_session = self._on_remove_session = None
+        self._gets_later = False
         self._session_id_context = b""
         self._ticket_keys = None
         self._want()
@@ -86,6 +92,8 @@ class ContextSessions(Ciphers):
             wants |= lib.PEV_WANT_NEW
         if self._access is not None or self._on_get_session is not None:
             wants |= lib.PEV_WANT_GET
+        if self._access is not None or self._gets_later:
+            wants |= lib.PEV_WANT_OFFERS
         if self._on_remove_session is not None:
             wants |= lib.PEV_WANT_REMOVED
         lib.pev_sessions_want(self._h, wants)
@@ -178,6 +186,7 @@ class ContextSessions(Ciphers):
         self._only("on_get_session", server_side=True)
         check_callable(callback, "on_get_session")
         self._on_get_session = callback
+        self._gets_later = iscoroutinefunction(callback)
         self._want()
 
     @property
@@ -205,31 +214,40 @@ class ContextSessions(Ciphers):
         """A connection has a new session."""
         if self._access is not None:
             if session.resumable:
-                self._access.put(session)
+                self._access.put(bev._base, session)
         elif self._client_sessions is not None and bev._session_key is not None:
             self._client_sessions.add(bev._session_key, session)
         if self._on_new_session is not None:
             self._on_new_session(bev, session)
 
-    def _find_session(self, bev: TLSBufferEvent, id: bytes, *, once: bool) -> bytes | None:
-        """A client offers this one."""
-        if self._access is not None:
-            found = self._access.find(id, once=once)
+    async def _find_offered(self, bev: TLSBufferEvent, ids: list[bytes], *, once: bool) -> tuple[bytes, bytes] | None:
+        """The first of those a client offers that is there: its number and bytes."""
+        for id in ids:
+            found = await self._access.find(id, once=once) if self._access is not None else None
+            if found is None and self._on_get_session is not None:
+                found = _bytes_of(await arrived(self._on_get_session(bev, id)))
             if found is not None:
-                return found
-        if self._on_get_session is None:
-            return None
-        session = self._on_get_session(bev, id)
-        if session is None:
-            return None
-        if not isinstance(session, TLSSession):
-            raise TypeError(f"on_get_session must return a TLSSession or None, not {type(session).__name__}")
-        return session.to_bytes()
+                return id, found
+        return None
+
+    def _find_at_once(self, bev: TLSBufferEvent, id: bytes) -> bytes | None:
+        """OpenSSL wants this one, and can't wait."""
+        session = self._on_get_session(bev, id) if self._on_get_session is not None else None
+        if not is_deferred(session):
+            return _bytes_of(session)
+        forget(session)
+        self._gets_later = True
+        self._want()
+        return None
+
+    def _offered_late(self, once: bool) -> None:
+        if self._access is not None:
+            self._access.late("take" if once else "get")
 
     def _broken_session(self, bev: TLSBufferEvent, id: bytes) -> None:
         """TLS ended a connection with an error: its session is spoilt (RFC 5246 7.2.2, RFC 8446 6.2)."""
         if self._access is not None and id:
-            self._access.delete(id)
+            self._access.delete(bev._base, id)
         if self._client_sessions is not None and bev._session_key is not None:
             self._client_sessions.forget(bev._session_key)
 
@@ -361,6 +379,15 @@ class ContextSessions(Ciphers):
             raise ValueError(f"at must be from 0 to 2**62, not {at!r}")
         lib.pev_sessions_flush(self._h, int(at))
         self._tell_removed()
+
+
+def _bytes_of(session: object) -> bytes | None:
+    """What on_get_session gave."""
+    if session is None:
+        return None
+    if not isinstance(session, TLSSession):
+        raise TypeError(f"on_get_session must return a TLSSession or None, not {type(session).__name__}")
+    return session.to_bytes()
 
 
 __all__ = ["ContextSessions", "SessionCacheMode"]

@@ -13,8 +13,10 @@ from .verification import Verification
 if TYPE_CHECKING:
     from .bufferevent import TLSBufferEvent
     from .context import TLSContext
+    from .deferred import Answer
 
-    NameCallback: TypeAlias = Callable[[TLSBufferEvent, str | None, TLSContext], "TLSContext | int | None"]
+    NameCallback: TypeAlias = Callable[[TLSBufferEvent, str | None, TLSContext], Answer[TLSContext | int | None]]
+    CertificateCallback: TypeAlias = Callable[[TLSBufferEvent, str | None, TLSContext], Answer[TLSContext | None]]
 
 _MOST_NAME = 253
 _MOST_PROTOCOLS = 0xFFFF
@@ -23,9 +25,10 @@ _MOST_PROTOCOLS = 0xFFFF
 class Names(Verification):
     """See TLSContext."""
 
-    __slots__ = ("_alpn", "_sni", "_sni_callback", "_sni_strict")
+    __slots__ = ("_alpn", "_certificate_callback", "_sni", "_sni_callback", "_sni_strict")
 
     _alpn: tuple[str, ...]
+    _certificate_callback: CertificateCallback | None
     _sni: dict[str, TLSContext]
     _sni_callback: NameCallback | None
     _sni_strict: bool
@@ -33,7 +36,7 @@ class Names(Verification):
     def _start_names(self) -> None:
         self._alpn = ()
         self._sni = {}
-        self._sni_callback = None
+        self._certificate_callback = self._sni_callback = None
         self._sni_strict = False
 
     # ------------------------------------------------------------ server names
@@ -89,7 +92,8 @@ class Names(Verification):
         It is called as ``callback(bev, name, ctx)`` after ``sni`` was looked through, with the name, or None if the client asks
         for none, while the handshake waits. It returns the context to go on with, None to stay, or the number of an alert
         (``ssl.AlertDescription``) to end the handshake; what it raises ends it too, and comes out of the loop. It must neither
-        use nor close anything.
+        use nor close anything. It may be a coroutine function, or return a DeferredAnswer or a future: the handshake waits for
+        that, and the loop goes on.
         """
         return self._sni_callback
 
@@ -116,6 +120,33 @@ class Names(Verification):
         check(lib.pev_ssl_switch(connection._h, context._h), context)
         connection._chosen = context
         return int(lib.PEV_NAME_FINE)
+
+    @property
+    def certificate_callback(self) -> CertificateCallback | None:
+        """Chooses a server's certificate where one must be shown, so not where a session is resumed; may be set
+        (``SSL_CTX_set_cert_cb``).
+
+        It is called as ``callback(bev, name, ctx)``, as sni_callback is, and after it. It returns a context whose certificates
+        and keys are used, and nothing else of it, or None to use those that there are. What it raises ends the handshake, and
+        comes out of the loop. It must neither use nor close anything, and may answer later, as sni_callback may.
+        """
+        return self._certificate_callback
+
+    @certificate_callback.setter
+    def certificate_callback(self, callback: CertificateCallback | None) -> None:
+        self._check_server("certificate_callback")
+        check_callable(callback, "certificate_callback")
+        self._certificate_callback = callback
+        lib.pev_tls_ask_certificate(self._h, callback is not None)
+
+    def _certificate_answer(self, connection: TLSBufferEvent, answer: object) -> int:
+        """What the callback returned, as C takes it."""
+        if answer is None:
+            return int(lib.PEV_CERTIFICATE_FINE)
+        if not isinstance(answer, Names):
+            raise TypeError(f"certificate_callback must return a TLSContext or None, not {type(answer).__name__}")
+        check(lib.pev_ssl_use_certificates(connection._h, answer._h), answer)
+        return int(lib.PEV_CERTIFICATE_FINE)
 
     def _check_server(self, name: str) -> None:
         if not self._server_side:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from .._handle import NoCopy
 from ..errors import check_seconds
-from .store import SealedSessionStore, check_keys
+from .store import PromptStore, SealedSessionStore, check_keys
 
 
 class RedisSessionStore(NoCopy):
@@ -41,7 +41,7 @@ class RedisSessionStore(NoCopy):
         self._place = _place(url)
         self._client = _connect(url, timeout) if isinstance(url, str) else url
         names = _Names(self._client, prefix)
-        self._inner: _Names | SealedSessionStore = names if given is None else SealedSessionStore(names, given)
+        self._inner = names if given is None else cast(PromptStore, SealedSessionStore(names, given))
 
     def put(self, id: bytes, data: bytes, ttl: float) -> None:
         """Keep a session for so many seconds."""

@@ -12,11 +12,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from .._handle import NoCopy
 from ..errors import check_int, check_seconds
-from .store import KEY_SIZE, MAX_SESSIONS, SealedSessionStore, check_keys
+from .store import KEY_SIZE, MAX_SESSIONS, PromptStore, SealedSessionStore, check_keys
 
 Path: TypeAlias = "str | os.PathLike[str]"
 
@@ -67,9 +67,9 @@ class SQLiteSessionStore(NoCopy):
         most = check_int(max_sessions, "max_sessions", 1, 2**31 - 1)
         given = check_keys(keys) if keys is not None else None
         self._table = _Table(self._path, timeout, most)
-        self._inner: _Table | SealedSessionStore = self._table
+        self._inner: PromptStore = self._table
         if sealed:
-            self._inner = SealedSessionStore(self._table, given or key_in_file(f"{self._path}.key"))
+            self._inner = cast(PromptStore, SealedSessionStore(self._table, given or key_in_file(f"{self._path}.key")))
 
     def put(self, id: bytes, data: bytes, ttl: float) -> None:
         """Keep a session for so many seconds."""

@@ -2,8 +2,9 @@
 
 What every store keeps to:
 
-* It is asked while a handshake waits, in the loop's thread: it answers at once or gives up. What it raises goes to the log,
-  and the handshake is a full one; after that it is left alone for a second (resumption.py).
+* It is asked while a handshake waits, in the loop's thread: it answers at once, or gives something to wait for (deferred.py),
+  so that the loop goes on, or gives up. What it raises goes to the log, and the handshake is a full one; after that it is left
+  alone for a second (resumption.py).
 * ``take`` gives a session to one caller only: the second user of a TLS 1.3 session gets a full handshake.
 * Whoever can write it can make sessions, and so be anybody: a store outside of the process is sealed.
 """
@@ -21,6 +22,7 @@ from typing import Protocol, runtime_checkable
 from .._handle import NoCopy
 from .._libevent import ffi, lib
 from ..errors import check, check_int
+from .deferred import Answer, arrived, is_deferred
 
 MAX_SESSIONS = 20 * 1024
 """How many sessions are kept. What OpenSSL's own cache holds is as many (SSL_SESSION_CACHE_MAX_SIZE_DEFAULT)."""
@@ -32,17 +34,26 @@ KEY_SIZE = lib.PEV_SEAL_KEY
 class SessionStore(Protocol):
     """Keeps bytes by name, for some time. Used by several threads at once if several loops share a context."""
 
-    def put(self, id: bytes, data: bytes, ttl: float) -> None:
+    def put(self, id: bytes, data: bytes, ttl: float) -> Answer[None]:
         """Keep these bytes, in place of those of the same name, for so many seconds."""
 
-    def get(self, id: bytes) -> bytes | None:
+    def get(self, id: bytes) -> Answer[bytes | None]:
         """What is kept by this name, or None."""
 
-    def take(self, id: bytes) -> bytes | None:
+    def take(self, id: bytes) -> Answer[bytes | None]:
         """The same, and it isn't kept any longer; of several callers one gets it."""
 
-    def delete(self, id: bytes) -> None:
+    def delete(self, id: bytes) -> Answer[None]:
         """Don't keep it any longer; nothing if it isn't there."""
+
+
+class PromptStore(Protocol):
+    """A SessionStore that answers at once."""
+
+    def put(self, id: bytes, data: bytes, ttl: float) -> None: ...
+    def get(self, id: bytes) -> bytes | None: ...
+    def take(self, id: bytes) -> bytes | None: ...
+    def delete(self, id: bytes) -> None: ...
 
 
 class MemorySessionStore(NoCopy):
@@ -116,23 +127,29 @@ class SealedSessionStore(NoCopy):
         """The store below."""
         return self._store
 
-    def put(self, id: bytes, data: bytes, ttl: float) -> None:
+    def put(self, id: bytes, data: bytes, ttl: float) -> Answer[None]:
         """Seal a session and keep it for so many seconds."""
-        self._store.put(id, seal(self._keys[0], id, data), ttl)
+        return self._store.put(id, seal(self._keys[0], id, data), ttl)
 
-    def get(self, id: bytes) -> bytes | None:
+    def get(self, id: bytes) -> Answer[bytes | None]:
         """The session; None for one that isn't there, or that none of the keys opens."""
-        return self._open(id, self._store.get(id))
+        return self._opened(id, self._store.get(id))
 
-    def take(self, id: bytes) -> bytes | None:
+    def take(self, id: bytes) -> Answer[bytes | None]:
         """The same; it is given once."""
-        return self._open(id, self._store.take(id))
+        return self._opened(id, self._store.take(id))
 
-    def delete(self, id: bytes) -> None:
+    def delete(self, id: bytes) -> Answer[None]:
         """Forget a session."""
-        self._store.delete(id)
+        return self._store.delete(id)
 
-    def _open(self, id: bytes, sealed: bytes | None) -> bytes | None:
+    def _opened(self, id: bytes, sealed: object) -> Answer[bytes | None]:
+        return self._open_later(id, sealed) if is_deferred(sealed) else self._open(id, sealed)
+
+    async def _open_later(self, id: bytes, sealed: object) -> bytes | None:
+        return self._open(id, await arrived(sealed))
+
+    def _open(self, id: bytes, sealed: object) -> bytes | None:
         if not isinstance(sealed, bytes):
             return None
         for key in self._keys:

@@ -15,8 +15,9 @@ from .material import Material, certificates, is_path
 
 if TYPE_CHECKING:
     from .bufferevent import TLSBufferEvent
+    from .deferred import Answer
 
-    VerifyCallback: TypeAlias = Callable[[TLSBufferEvent, VerifyStep], bool]
+    VerifyCallback: TypeAlias = Callable[[TLSBufferEvent, VerifyStep], Answer[bool]]
     OCSPCallback: TypeAlias = Callable[[TLSBufferEvent, bytes], bool]
 
 _VERIFY = {
