@@ -118,6 +118,7 @@ on_failure(struct pev_ssl *s, int error)
 static short
 on_failed_write(struct pev_ssl *s)
 {
+	pev_ssl_stop_timer(s);
 	s->failed = s->broken = 1;
 	return BEV_EVENT_WRITING | BEV_EVENT_ERROR;
 }
@@ -129,6 +130,12 @@ on_direct_event(struct pev_bev *h, short what, int error)
 	pev_ssl_take_errors(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
+	if (s->hearing)
+		return 0;
+	if ((what & BEV_EVENT_ERROR) && (what & BEV_EVENT_WRITING) && s->n_errors == 0 && error != 0) {
+		pev_ssl_last_words(s);
+		return on_failed_write(s);
+	}
 	if (what & BEV_EVENT_ERROR)
 		return on_failure(s, error);
 	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_WRITING))
