@@ -1,7 +1,7 @@
 """Handshakes that fail, in each of the ways there are, many times, and what that leaves: run by test_tls_failures.py.
 
 Arguments: certificate, key, its authority, another authority, "over" or "direct", how many.
-Prints by how much grew, after the first tenth: bytes in use, bytes resident, descriptors, handles, events, and what the base holds.
+Prints by how much grew, after the first tenth: bytes in use, bytes resident, descriptors, handles, events, what the base holds.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def test_what_was_tampered_with_is_not_delivered(base: ev.EventBase, certificate
 
 @both_forms
 def test_a_certificate_that_was_missed(base: ev.EventBase, certificates: Any, direct: bool) -> None:
-    """Under TLS 1.3 the client is connected, and writes, before the server refuses it: its alert is the reason, not the reset."""
+    """Under TLS 1.3 the client is connected, and writes, before it is refused: the alert is the reason, not the reset."""
     ctx = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca)
     ctx.load_cert_chain(certificates.cert, certificates.key)
     ctx.verify_mode = ssl.CERT_REQUIRED
