@@ -140,6 +140,35 @@ def test_a_flood_of_tickets_is_bounded(base: ev.EventBase, certificates: Any) ->
         close(base, end)
 
 
+def test_a_server_that_never_stops_giving_tickets(base: ev.EventBase, certificates: Any) -> None:
+    """Each question for a certificate brings sixteen more: neither the client's cache grows, nor what waits for Python."""
+    server, client = make_contexts(certificates, TLS13)
+    server.num_tickets = 16
+    server.load_verify_locations(certificates.ca)
+    client.post_handshake_auth = True
+    given: list[ev.TLSSession] = []
+    client.on_new_session = lambda bev, session: given.append(session)
+    servers: list[End] = []
+
+    def on_accept(listener: ev.Listener, sock: socket.socket, address: Any) -> None:
+        servers.append(End(accept(base, sock, server)))
+
+    with ev.Listener.bind(base, ("127.0.0.1", 0), on_accept) as listener:
+        end = End(connect(base, listener.address, client))
+        run_until(base, lambda: end.connected and servers and servers[0].connected)
+        for turn in range(1, 31):
+            servers[0].bev.verify_client_post_handshake(required=False)
+            servers[0].bev.write(b".")
+            run_until(base, lambda turn=turn: len(end.got) == turn)
+            end.bev.write(b".")
+            run_until(base, lambda turn=turn: len(servers[0].got) == turn)
+        assert len(given) > 300
+        assert client.client_sessions is not None
+        assert 0 < len(client.client_sessions) <= 8
+        given.clear()
+        close(base, end, *servers)
+
+
 def greet(base: ev.EventBase, sock: socket.socket, server: ev.TLSContext) -> None:
     bev = accept(base, sock, server)
 
