@@ -180,15 +180,17 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(2)]
 for thread in threads:
     thread.start()
-for _ in range(10):
-    pid = child()
-    if pid == 0:
-        with ev.EventBase() as base:
-            for name in ("localhost", "server.test"):
-                close_all(base, *connect(base, name=name))
-        os._exit(0)
-    wait(pid)
-done.set()
+try:
+    for _ in range(10):
+        pid = child()
+        if pid == 0:
+            with ev.EventBase() as base:
+                for name in ("localhost", "server.test"):
+                    close_all(base, *connect(base, name=name))
+            os._exit(0)
+        wait(pid)
+finally:
+    done.set()
 for thread in threads:
     thread.join()
 assert not failed, failed

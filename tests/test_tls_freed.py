@@ -113,7 +113,8 @@ class Stack:
                     bev.abort()
         for _ in range(5):
             self.base.loop(ev.LoopFlag.NONBLOCK)
-        assert all(bev.closed for levels in self.layers for bev in levels)
+        open_ones = [bev for levels in self.layers for bev in levels if not bev.closed]
+        assert not open_ones, (open_ones, self.layers, self.options)
         for sock in self.socks:
             sock.close()
 
