@@ -196,28 +196,6 @@ pev_bev_hold(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ trampolines */
 
-/* libevent gives up where a write fails, though what the peer sent before may still wait in the system: why it hung up, for
- * instance. Up to the high mark, and MOST_LAST_WORDS. */
-#define MOST_LAST_WORDS (1024 * 1024)
-
-static void
-read_last_words(struct pev_bev *h)
-{
-	struct evbuffer *input = h->bev->input;
-	size_t before;
-	int fd = bufferevent_getfd(h->bev);
-	if (!pev_bev_is_socket(h) || h->over != NULL || h->exports || fd < 0)
-		return;
-	pev_fast_settle(h);
-	before = evbuffer_get_length(input);
-	evbuffer_unfreeze(input, 0);
-	while (!at_high_mark(h) && evbuffer_get_length(input) < before + MOST_LAST_WORDS && evbuffer_read(input, fd, -1) > 0)
-		;
-	evbuffer_freeze(input, 0);
-	if (evbuffer_get_length(input) > before && (h->wants & EV_READ) && (bufferevent_get_enabled(h->bev) & EV_READ))
-		note(h, PEV_NOTE_READ);
-}
-
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
@@ -258,7 +236,7 @@ static void
 stop_after_error(struct pev_bev *h, short what)
 {
 	if (what & BEV_EVENT_WRITING)
-		read_last_words(h);
+		pev_bev_last_words(h);
 	h->paused = 0;
 	if (h->layer != NULL && h->layer->stop_reading != NULL)
 		h->layer->stop_reading(h);

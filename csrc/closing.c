@@ -172,6 +172,11 @@ pev_bev_drop_now(struct pev_source *source)
 	pev_buffer_owner_gone(h->views[1], 0);
 	if (h->layer != NULL && h->layer->on_drop != NULL)
 		h->layer->on_drop(h);
+	/* In a forked child nothing was freed, and what it stands on may be dropped first. */
+	if (h->over != NULL)
+		h->over->under = NULL;
+	if (h->under != NULL)
+		h->under->over = NULL;
 	pev_delete(h);
 }
 

@@ -3,8 +3,8 @@
  *   1. What OpenSSL has decrypted and nobody has taken yet is seen by no poll. Where a high mark or a limit stops reading in
  *      the middle of a record, libevent waits for ever (facts of TLS 3, rows 1 and 2): reading goes on when it is
  *      allowed to, or, since nobody tells when a limit has room again, is tried every few milliseconds.
- *   2. The end of the connection without close_notify is an error of the SSL kind under OpenSSL 3, which libevent's
- *      allow_dirty_shutdown doesn't know (row 7). So that is ours, and libevent's stays off.
+ *   2. The end of the connection without close_notify is told by us (stream.c), so allow_dirty_shutdown (row 7) is ours too,
+ *      and libevent's stays off.
  *   3. After the peer's close_notify libevent forgets that it was writing.
  */
 #include "tls.h"
@@ -89,28 +89,17 @@ on_direct_change(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ events */
 
-static int
-is_bare_end(const struct pev_ssl *s, int error)
-{
-	if (s->n_errors == 0)
-		return error == 0;
-	return ERR_GET_LIB(s->errors[0]) == ERR_LIB_SSL && ERR_GET_REASON(s->errors[0]) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
-}
-
 static short
-on_failure(struct pev_ssl *s, int error)
+on_failure(struct pev_ssl *s)
 {
 	pev_ssl_stop_timer(s);
 	s->failed = 1;
-	if (!is_bare_end(s, error)) {
-		s->broken = s->n_errors == 0;
-		return BEV_EVENT_READING | BEV_EVENT_ERROR;
+	s->broken = s->n_errors == 0;
+	if (s->broken && s->at_end) {
+		if (s->b.open && s->allow_dirty)
+			return BEV_EVENT_READING | BEV_EVENT_EOF;
+		s->truncated = 1;
 	}
-	s->n_errors = 0;
-	s->broken = 1;
-	if (s->b.open && s->allow_dirty)
-		return BEV_EVENT_READING | BEV_EVENT_EOF;
-	s->truncated = 1;
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
@@ -118,6 +107,7 @@ on_failure(struct pev_ssl *s, int error)
 static short
 on_failed_write(struct pev_ssl *s)
 {
+	pev_ssl_stop_timer(s);
 	s->failed = s->broken = 1;
 	return BEV_EVENT_WRITING | BEV_EVENT_ERROR;
 }
@@ -126,14 +116,21 @@ static short
 on_direct_event(struct pev_bev *h, short what, int error)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
+	PEV_UNUSED(error);
 	pev_ssl_take_errors(s);
 	what = pev_ssl_sift_pause(s, what);
 	if (s->is_refused && (what & BEV_EVENT_ERROR))
 		return pev_ssl_refuse_peer(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
+	if (s->hearing)
+		return 0;
+	if ((what & BEV_EVENT_ERROR) && (what & BEV_EVENT_WRITING) && s->n_errors == 0 && !s->at_end) {
+		pev_ssl_last_words(s);
+		return on_failed_write(s);
+	}
 	if (what & BEV_EVENT_ERROR)
-		return on_failure(s, error);
+		return on_failure(s);
 	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_WRITING))
 		return on_failed_write(s);
 	if ((what & BEV_EVENT_EOF) && pev_bev_has_output(h) && (bufferevent_get_enabled(h->bev) & EV_WRITE))
@@ -218,6 +215,10 @@ pev_ssl_socket_new(struct pev_loop *loop, struct pev_tls_context *context, int f
 	bev = s->stall == NULL ? NULL :
 	    bufferevent_openssl_socket_new(loop->base, fd, s->ssl,
 	        s->is_server ? BUFFEREVENT_SSL_ACCEPTING : BUFFEREVENT_SSL_CONNECTING, pev_bev_c_options(options));
+	if (bev != NULL && fd >= 0 && pev_ssl_use_socket(s, fd) < 0) {
+		bufferevent_free(bev);
+		bev = NULL;
+	}
 	if (bev == NULL) {
 		if (s->stall != NULL)
 			event_free(s->stall);
@@ -244,6 +245,8 @@ pev_ssl_attach(struct pev_bev *h, int fd, double seconds)
 	pev_ssl_of(h)->limit = seconds;
 	if (fd >= 0 && bufferevent_setfd(h->bev, fd) < 0)
 		return -PEV_EFAILED;
+	if (fd >= 0 && (code = pev_ssl_use_socket(pev_ssl_of(h), fd)) < 0)
+		return code;
 	if (bufferevent_getfd(h->bev) >= 0)
 		pev_ssl_begin(h);
 	return 0;

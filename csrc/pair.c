@@ -297,7 +297,16 @@ before_pair_free(struct pev_bev *h)
 	bufferevent_unlock(bev);
 }
 
+/* In a forked child its partner may be dropped before it. */
+static void
+on_pair_drop(struct pev_bev *h)
+{
+	if (pair_of(h)->partner != NULL)
+		pair_of(h)->partner->partner = NULL;
+}
+
 static const struct pev_layer pair_layer = {
+	.on_drop = on_pair_drop,
 	.on_event = on_pair_event,
 	.before_free = before_pair_free,
 	.flush = flush_pair,

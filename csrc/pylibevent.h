@@ -471,6 +471,10 @@ void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
 int pev_bev_peeked(const struct pev_bev *h);
 
+/* ---- lastwords.c ---- */
+
+void pev_bev_last_words(struct pev_bev *h);
+
 /* ---- idle.c ---- */
 
 void pev_time_output(struct pev_bev *h, const struct evbuffer_cb_info *info);

@@ -53,6 +53,14 @@ is_end_below(const struct pev_ssl *s, short what)
 	    !(s->b.under->ended & BEV_EVENT_ERROR);
 }
 
+/* Of the one below; OpenSSL's own have errors. */
+static int
+is_failed_write(const struct pev_ssl *s, short what)
+{
+	const short both = BEV_EVENT_WRITING | BEV_EVENT_ERROR;
+	return (what & both) == both && !(what & BEV_EVENT_TIMEOUT) && s->n_errors == 0;
+}
+
 /* It resumed what may not be resumed here: nothing goes out, or comes in. */
 static short
 refuse_session(struct pev_ssl *s)
@@ -106,6 +114,14 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 		return pev_ssl_refuse_peer(s);
 	if (what & BEV_EVENT_CONNECTED)
 		return pev_ssl_connected(s, what);
+	if (s->hearing)
+		return 0;
+	if (is_failed_write(s, what)) {
+		pev_ssl_stop_timer(s);
+		pev_ssl_last_words(s);
+		s->failed = s->broken = 1;
+		return what;
+	}
 	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
 		what = (short)((what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR);
 	if (is_clean_end(s, what))

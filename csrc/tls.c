@@ -11,6 +11,10 @@
 /* Levels below 2 admit keys and digests that are broken; a stricter openssl.cnf is left alone. */
 #define LEAST_SECURITY_LEVEL 2
 
+/* For TLS 1.2. Without those that use the certificate's key to exchange others: who gets it could read all that was recorded.
+ * CPython's ssl leaves them out since 3.10. */
+#define CIPHERS "DEFAULT:!kRSA:!kRSAPSK:!SHA1"
+
 static int context_index, owner_index;
 
 /* ------------------------------------------------------------------ errors */
@@ -141,7 +145,7 @@ set_defaults(SSL_CTX *ctx, int is_server)
 	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	if (SSL_CTX_get_security_level(ctx) < LEAST_SECURITY_LEVEL)
 		SSL_CTX_set_security_level(ctx, LEAST_SECURITY_LEVEL);
-	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION))
+	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) || !SSL_CTX_set_cipher_list(ctx, CIPHERS))
 		return 0;
 	SSL_CTX_set_verify(ctx, is_server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	return 1;

@@ -42,6 +42,8 @@ struct pev_ssl {
 	unsigned char allow_dirty; /* the socket form's: libevent's own isn't enough under OpenSSL 3 */
 	unsigned char finishing;   /* PEV_FINISH_...: close_notify is due, or said, before the end */
 	unsigned char waiting;     /* a bidirectional close waits for the peer's close_notify */
+	unsigned char at_end;      /* the socket form's: the peer's stream has ended */
+	unsigned char hearing;     /* a write has failed: what the peer said last is read */
 	short alert_in, alert_out; /* -1: none */
 	double limit;              /* seconds for the handshake, 0: none */
 	struct timespec begun;
@@ -169,6 +171,14 @@ int pev_ssl_stand_on(struct pev_ssl *s, struct pev_bev *under);
 void pev_ssl_listen_below(struct pev_ssl *s);
 void pev_ssl_leave_below(struct pev_ssl *s);
 void pev_ssl_tell_below(struct pev_ssl *s, struct pev_bev *under);
+
+/* ---- stream.c ---- */
+
+int pev_ssl_use_socket(struct pev_ssl *s, int fd);
+
+/* ---- lastwords.c ---- */
+
+void pev_ssl_last_words(struct pev_ssl *s);
 
 /* ---- finish.c ---- */
 

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PEM = serialization.Encoding.PEM
 Key = ec.EllipticCurvePrivateKey
+MOST_DAYS = 36500
 
 
 def name_of(text: str) -> x509.Name:
@@ -91,21 +92,13 @@ def save_secret(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make certificates to try TLS with.")
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where to write them")
-    parser.add_argument("--name", action="append", help="what the server is called; may be given again (*.example.test)")
-    parser.add_argument("--days", type=int, default=30, help="how long they are valid")
-    parser.add_argument("--password", help="what keys are encrypted with; none: they aren't")
-    options = parser.parse_args()
-    names = options.name or ["example.test", "*.example.test", "localhost", "127.0.0.1", "::1"]
+def make(folder: Path, names: list[str], days: int, password: str | None) -> None:
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if options.password:
-        encryption = serialization.BestAvailableEncryption(options.password.encode())
-    folder: Path = options.folder
+    if password:
+        encryption = serialization.BestAvailableEncryption(password.encode())
     folder.mkdir(parents=True, exist_ok=True)
 
-    authority = Authority(options.days)
+    authority = Authority(days)
     server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     request = request_for(server_key, names)
     server = authority.sign(request, ExtendedKeyUsageOID.SERVER_AUTH)
@@ -113,13 +106,29 @@ def main() -> None:
     for file, key in (("ca-key", authority.key), ("server-key", server_key), ("client-key", client_key)):
         data = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, encryption)
         save_secret(folder / f"{file}.pem", data)
-    own = self_signed(server_key, names, options.days)
+    own = self_signed(server_key, names, days)
     for file, certificate in (("ca", authority.certificate), ("server", server), ("client", client), ("self-signed", own)):
         (folder / f"{file}.pem").write_bytes(certificate.public_bytes(PEM))
     (folder / "server.csr").write_bytes(request.public_bytes(PEM))
     store = pkcs12.serialize_key_and_certificates(b"server", server_key, server, [authority.certificate], encryption)
     save_secret(folder / "server.p12", store)
-    print(f"wrote certificates for {', '.join(names)} to {folder}/")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make certificates to try TLS with.")
+    parser.add_argument("--folder", type=Path, default=Path("."), help="where to write them")
+    parser.add_argument("--name", action="append", help="what the server is called; may be given again (*.example.test)")
+    parser.add_argument("--days", type=int, default=30, help="how long they are valid")
+    parser.add_argument("--password", help="what keys are encrypted with; none: they aren't")
+    options = parser.parse_args()
+    if not 1 <= options.days <= MOST_DAYS:
+        parser.error(f"--days must be from 1 to {MOST_DAYS}, not {options.days}")
+    names = options.name or ["example.test", "*.example.test", "localhost", "127.0.0.1", "::1"]
+    try:
+        make(options.folder, names, options.days, options.password)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"can't make certificates for {', '.join(names)} in {options.folder}: {error}") from None
+    print(f"wrote certificates for {', '.join(names)} to {options.folder}/")
 
 
 if __name__ == "__main__":

@@ -42,15 +42,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="how many connections")
     parser.add_argument("--path", default="/")
     options = parser.parse_args()
-    ctx = ev.TLSContext.client(options.ca)
+    if options.count < 1:
+        parser.error(f"--count must be at least 1, not {options.count}")
+    try:
+        ctx = ev.TLSContext.client(options.ca)
+    except OSError as error:
+        raise SystemExit(f"can't use the authorities in {options.ca}: {error}") from None
     ctx.set_alpn_protocols(["http/1.1"])
     name = options.name or options.host
     request = f"GET {options.path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
     with ev.EventBase() as base:
-        all_of_them = [
-            Fetch(ev.TLSBufferEvent.connect(base, (options.host, options.port), ctx, name), request)
-            for _ in range(options.count)
-        ]
+        try:
+            all_of_them = [
+                Fetch(ev.TLSBufferEvent.connect(base, (options.host, options.port), ctx, name), request)
+                for _ in range(options.count)
+            ]
+        except ValueError as error:
+            raise SystemExit(f"can't connect to {options.host}, port {options.port}: {error}") from None
         base.dispatch()
     answered = [fetch for fetch in all_of_them if fetch.end == "answered"]
     if answered:

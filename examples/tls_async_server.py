@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--key", help="a PEM file of its key; in the same file if it isn't said")
     parser.add_argument("--idle", type=float, default=10, help="seconds after which a silent client is dropped")
     options = parser.parse_args()
+    if not options.idle > 0:
+        parser.error(f"--idle must be above 0, not {options.idle}")
     try:
         ctx = ev.TLSContext.server(options.cert, options.key)
     except OSError as error:
@@ -55,10 +57,15 @@ def main() -> None:
         bev.set_timeouts(read=options.idle)
         bev.enable()
 
-    with ev.EventBase() as base, ev.Listener.bind(base, (options.host, options.port), on_accept) as listener:
+    with ev.EventBase() as base:
+        try:
+            listener = ev.Listener.bind(base, (options.host, options.port), on_accept)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"can't listen on {options.host}, port {options.port}: {error}") from None
         print(f"listening on {listener.address}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             base.dispatch()
+        listener.close()
 
 
 if __name__ == "__main__":

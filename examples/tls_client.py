@@ -60,13 +60,22 @@ def main() -> None:
     parser.add_argument("--line", default="GET / HTTP/1.0\r\n\r\n", help="what to send")
     parser.add_argument("--most", type=int, default=256, help="how many bytes of the answer to print")
     options = parser.parse_args()
-    ctx = ev.TLSContext.client(options.ca)
+    if options.most < 1:
+        parser.error(f"--most must be at least 1, not {options.most}")
+    try:
+        ctx = ev.TLSContext.client(options.ca)
+    except OSError as error:
+        raise SystemExit(f"can't use the authorities in {options.ca}: {error}") from None
     with ev.EventBase() as base:
-        client = Client(base, ev.TLSBufferEvent.connect(base, (options.host, options.port), ctx, options.name))
+        try:
+            bev = ev.TLSBufferEvent.connect(base, (options.host, options.port), ctx, options.name)
+        except ValueError as error:
+            raise SystemExit(f"can't connect to {options.host}, port {options.port}: {error}") from None
+        client = Client(base, bev)
         try:
             talk(client, options.line, options.most)
         except OSError as error:
-            raise SystemExit(f"{options.host}: {error.strerror or error}") from None
+            raise SystemExit(f"can't talk to {options.host}: {error.strerror or error}") from None
         finally:
             client.bev.close()
             base.dispatch()  # also the alert that says why we leave

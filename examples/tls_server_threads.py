@@ -70,10 +70,15 @@ def main() -> None:
         threads.append(Connection(sock, address, ctx))
         threads[-1].start()
 
-    with ev.EventBase() as base, ev.Listener.bind(base, (options.host, options.port), on_accept) as listener:
+    with ev.EventBase() as base:
+        try:
+            listener = ev.Listener.bind(base, (options.host, options.port), on_accept)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"can't listen on {options.host}, port {options.port}: {error}") from None
         print(f"listening on {listener.address}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             base.dispatch()
+        listener.close()
         for thread in threads:
             thread.stop()
         for thread in threads:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -32,6 +33,7 @@ GIVE_UP = 10.0
 
 def serve(listening: int, folder: Path, share: str) -> None:
     """Greet each client with the number of this process and whether its session was resumed, until stdin ends."""
+    logging.basicConfig(format="%(message)s")  # what a store has to say
     ctx = ev.TLSContext.server(folder / "cert.pem", folder / "key.pem")
     if share == "sqlite":
         ctx.session_store = ev.SQLiteSessionStore(folder / "sessions.db")

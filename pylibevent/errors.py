@@ -111,13 +111,25 @@ def alert_of(number: int) -> ssl.AlertDescription | None:
         return None
 
 
+_OWN_REASONS = 100
+"""Below this a reason only says in which part of OpenSSL it went wrong (``ERR_R_SSL_LIB`` and others)."""
+
+
+def _main(codes: list[int]) -> int:
+    """The one that says most: what TLS makes of it, where it does; else the oldest."""
+    for code in codes:
+        if _tls_parts(code)[0] == "SSL routines" and lib.pev_tls_reason_number(code) >= _OWN_REASONS:
+            return code
+    return codes[0] if codes else 0
+
+
 def _describe(error: TLSError, codes: list[int]) -> None:
-    library, reason = _tls_parts(codes[0]) if codes else ("", "")
-    error.code = codes[0] if codes else 0
+    error.code = _main(codes)
+    library, reason = _tls_parts(error.code) if codes else ("", "")
     error.library = library.removesuffix(" routines").upper()
     error.reason = reason.upper().replace(" ", "_")
-    if codes and library == "SSL routines":
-        error.alert = alert_of(lib.pev_tls_reason_number(codes[0]) - _ALERT_REASONS)
+    if library == "SSL routines":
+        error.alert = alert_of(lib.pev_tls_reason_number(error.code) - _ALERT_REASONS)
 
 
 def tls_error(codes: list[int], *, doing: str = "") -> TLSError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import sessions
 import trustme
 from support import descriptors, each_back_end, left_over
 
@@ -75,6 +76,20 @@ def any_base(request: Any) -> Iterator[ev.EventBase]:
     with ev.EventBase(config) as base:
         assert base.method == method
         yield base
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Sessions are the same in both forms of TLS."""
+    if getattr(metafunc.module, "BOTH_FORMS", False) and "base" in metafunc.fixturenames:
+        metafunc.parametrize("direct_form", [False, True], ids=["over", "direct"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def direct_form(request: Any) -> Iterator[None]:
+    """Which form sessions.py uses."""
+    sessions.DIRECT = getattr(request, "param", False)
+    yield
+    sessions.DIRECT = False
 
 
 @pytest.fixture

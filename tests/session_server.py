@@ -1,6 +1,6 @@
 """A TLS server in a process of its own, for tests: tells each client whether it was resumed. Ends with its stdin.
 
-usage: session_server.py CERT KEY (sqlite PATH | redis URL KEY | tickets HEX... | store-tickets PATH)
+usage: session_server.py CERT KEY (over | direct) (sqlite PATH | redis URL KEY | tickets HEX... | store-tickets PATH)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def share(server: ev.TLSContext, how: str, *arguments: str) -> None:
         server.ticket_keys = ev.TicketKeys(store=ev.SQLiteSessionStore(arguments[0], timeout=1))
 
 
-def main(cert: str, key: str, *how: str) -> None:
+def main(cert: str, key: str, form: str, *how: str) -> None:
     server = ev.TLSContext.server(cert, key)
     share(server, *how)
     with ev.EventBase() as base:
@@ -33,7 +33,7 @@ def main(cert: str, key: str, *how: str) -> None:
             bev.close()
 
         def on_accept(listener: ev.Listener, sock: socket.socket, address: object) -> None:
-            bev = ev.TLSBufferEvent.accept(base, sock, server)
+            bev = ev.TLSBufferEvent.accept(base, sock, server, direct=form == "direct")
             bev.set_callbacks(event=on_event)
             bev.enable()
 

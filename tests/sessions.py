@@ -24,6 +24,9 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 VERSIONS = [TLS12, TLS13]
 GREETING = b"hello"
 
+DIRECT = False
+"""Which form of TLS is used. In modules with BOTH_FORMS each test that has a base runs with both."""
+
 
 class Meeting(NamedTuple):
     """How two ends met."""
@@ -82,8 +85,18 @@ def ends(
     """A server and a client over a socket pair."""
     one, other = socket.socketpair()
     below = ev.SocketBufferEvent(base, other, **options)
-    client_end = End(ev.TLSBufferEvent.wrap(below, client, server_hostname=name, session=session, **options))
-    return End(ev.TLSBufferEvent.accept(base, one, server, **options), GREETING), client_end
+    bev = ev.TLSBufferEvent.wrap(below, client, server_hostname=name, session=session, direct=DIRECT, **options)
+    client_end = End(bev)
+    assert client_end.bev.direct is DIRECT
+    return End(accept(base, one, server, **options), GREETING), client_end
+
+
+def accept(base: ev.EventBase, sock: socket.socket, server: ev.TLSContext, **options: Any) -> ev.TLSBufferEvent:
+    return ev.TLSBufferEvent.accept(base, sock, server, direct=DIRECT, **options)
+
+
+def connect(base: ev.EventBase, address: Any, *arguments: Any, **options: Any) -> ev.TLSBufferEvent:
+    return ev.TLSBufferEvent.connect(base, address, *arguments, direct=DIRECT, **options)
 
 
 def meet(
@@ -117,7 +130,11 @@ def meet(
 def close(base: ev.EventBase, *which: End) -> None:
     for end in which:
         end.bev.close()
-    run_until(base, lambda: all(end.bev.closed and end.bev.underlying.closed for end in which))
+    run_until(base, lambda: all(is_gone(end.bev) for end in which))
+
+
+def is_gone(bev: ev.TLSBufferEvent) -> bool:
+    return bev.closed and (bev.underlying.closed if bev.underlying is not None else bev._id not in bev.base._armed)
 
 
 @contextlib.contextmanager

@@ -147,6 +147,15 @@ def test_map_names_no_function_that_no_header_has() -> None:
     assert [row.c for row in rows if row.c not in declared | removed] == []
 
 
+def test_map_has_all_that_openssl_has_for_sessions() -> None:
+    texts = headers("openssl", "openssl")
+    kinds = r"SSL_\w*(?:[sS]ession|SESSION|SSL_SESS|CTX_sess|ticket)\w*|SSL_CTX_[gs]et_timeout|[di]2[di]_SSL_SESSION\w*"
+    declared = {name for header in ("ssl", "tls1") for name in re.findall(rf"\b({kinds})\(", texts[header])}
+    assert len(declared) > 100
+    there = {row.c for row in the_map() if row.section == "openssl/ssl.h: sessions"}
+    assert sorted(declared - there) == []
+
+
 @pytest.mark.parametrize("header", ["event", "buffer", "bufferevent", "bufferevent_ssl", "listener"])
 def test_map_has_every_flag_of_the_header(header: str) -> None:
     there = {row.c for row in the_map()}

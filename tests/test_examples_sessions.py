@@ -30,6 +30,16 @@ def test_through_a_redis() -> None:
     assert counts(out)["resumed"] >= VISITS // 2  # a server whose Redis was slow once didn't ask for a second
 
 
+def test_a_redis_that_is_away() -> None:
+    """Nobody is turned away for that; it is said on stderr."""
+    with running("tls_sessions.py", "--share", "redis://127.0.0.1:1", "--visits", "3") as program:
+        status, out, err = program.rest()
+    assert status == 0
+    assert counts(out) == {"full": 3}
+    assert "ConnectionError" in err
+    assert "handshakes are full ones" in err
+
+
 def test_each_by_itself() -> None:
     with running("tls_sessions.py", "--share", "none", "--visits", str(VISITS)) as program:
         out = program.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import ssl
 import stat
 import subprocess
@@ -97,7 +98,60 @@ def test_many_clients_and_one_loop(folder: Path) -> None:
         server.end(signal.SIGINT)
 
 
-@pytest.mark.parametrize("name", ["tls_server_threads.py", "tls_async_server.py"])
+SERVERS, CLIENTS = ["tls_server_threads.py", "tls_async_server.py"], ["tls_client.py", "tls_async_client.py"]
+MISTAKES: list[tuple[str, list[str], int, str]] = [
+    *((name, ["--cert", "{junk}"], 1, "can't use the certificate .*no start line.*make_certificates.py") for name in SERVERS),
+    *((name, ["--cert", "{cert}"], 1, "can't use the certificate .* with the key in it") for name in SERVERS),
+    *((name, ["--cert", "{cert}", "--key", "{other}"], 1, "key values mismatch") for name in SERVERS),
+    *((name, ["{good}", "--port", "{taken}"], 1, "can't listen on 127.0.0.1, port .*in use") for name in SERVERS),
+    *((name, ["{good}", "--port", "70000"], 1, "can't listen .*65535") for name in SERVERS),
+    *((name, ["{good}", "--host", "nowhere.invalid"], 1, "can't listen .*must be numeric") for name in SERVERS),
+    ("tls_async_server.py", ["{good}", "--idle", "0"], 2, "--idle must be above 0"),
+    *((name, ["127.0.0.1", "{closed}", "--ca", "{ca}"], 1, "Connection refused") for name in CLIENTS),
+    *((name, ["127.0.0.1", "70000", "--ca", "{ca}"], 1, "can't connect .*65535") for name in CLIENTS),
+    *((name, ["127.0.0.1", "1", "--ca", "{missing}"], 1, "can't use the authorities.*No such file.*: '") for name in CLIENTS),
+    *((name, ["127.0.0.1", "1", "--ca", "{junk}"], 1, "can't use the authorities.*no certificate") for name in CLIENTS),
+    *((name, ["", "1", "--ca", "{ca}"], 1, "can't connect .*server_hostname must be") for name in CLIENTS),
+    ("tls_client.py", ["127.0.0.1", "1", "--most", "0"], 2, "--most must be at least 1"),
+    ("tls_async_client.py", ["127.0.0.1", "1", "--count", "0"], 2, "--count must be at least 1"),
+    ("make_certificates.py", ["--folder", "{junk}"], 1, "can't make certificates .*File exists"),
+    ("make_certificates.py", ["--days", "0"], 2, "--days must be from 1"),
+    ("make_certificates.py", ["--name", "", "--folder", "{new}"], 1, "can't make certificates "),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "status", "said"), MISTAKES)
+def test_mistakes_are_told(folder: Path, tmp_path: Path, name: str, arguments: list[str], status: int, said: str) -> None:
+    """In a sentence or two, and never with a traceback."""
+    (tmp_path / "junk").write_text("nothing of the kind")
+    good = ["--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem")]
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        values = {
+            "cert": folder / "server.pem",
+            "other": folder / "client-key.pem",
+            "ca": folder / "ca.pem",
+            "junk": tmp_path / "junk",
+            "missing": tmp_path / "missing",
+            "new": tmp_path / "new",
+            "taken": taken.getsockname()[1],
+            "closed": closed.getsockname()[1],
+        }
+        words = [word for argument in arguments for word in (good if argument == "{good}" else [argument.format(**values)])]
+        done = run(name, *words)
+    assert done.returncode == status, done.stderr
+    assert re.search(said, done.stdout + done.stderr), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", [*SERVERS, *CLIENTS, "make_certificates.py", "tls_sessions.py"])
+def test_help(name: str) -> None:
+    done = run(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: " in done.stdout
+
+
+@pytest.mark.parametrize("name", SERVERS)
 def test_missing_certificates_are_told(name: str, tmp_path: Path) -> None:
     done = run(name, "--cert", str(tmp_path / "missing.pem"))
     assert done.returncode == 1

@@ -105,7 +105,7 @@ def test_the_server_echoes_to_python_ssl(folder: Path) -> None:
                 tls.unwrap().close()
 
 
-@pytest.mark.parametrize("code", TOUR, ids=["events", "buffers", "bufferevents", "layers", "tls"])
+@pytest.mark.parametrize("code", TOUR, ids=["events", "buffers", "bufferevents", "layers", "tls", "resumption"])
 def test_the_tour_prints_what_it_says(code: str, folder: Path) -> None:
     expected = re.findall(r"# prints (.*)$", code, re.MULTILINE)
     assert expected

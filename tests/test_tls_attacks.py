@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import ssl
 import threading
@@ -170,28 +169,6 @@ def test_a_flood_of_renegotiations_is_refused(base: ev.EventBase, contexts: Any,
     finally:
         client_ctx.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
         client_ctx.options |= ssl.OP_NO_RENEGOTIATION
-
-
-@both_forms
-def test_failed_handshakes_cost_nothing_that_lasts(base: ev.EventBase, contexts: Any, direct: bool) -> None:
-    """A thousand of each kind; the memory they need is what the first hundred needed."""
-
-    def fail(n: int) -> None:
-        for i in range(n):
-            one, other = socket.socketpair()
-            with other:
-                end = End(ev.TLSBufferEvent.accept(base, one, contexts[0], direct=direct))
-                other.sendall(b"nothing of TLS at all" if i % 2 else hello_once[:100])
-                other.shutdown(socket.SHUT_WR)
-                run_until(base, lambda end=end: end.ended)
-                end.bev.close()
-        settle(base)
-
-    hello_once = hello()
-    fail(200)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fail(1000)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3000  # kB; each costs 50 while it lasts
 
 
 def test_threads_share_contexts_and_callbacks(contexts: Any, certificates: Any) -> None:

@@ -13,11 +13,28 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import GREETING, TLS12, TLS13, VERSIONS, End, close, ends, make_client, make_contexts, make_server, meet, ticking
+from sessions import (
+    GREETING,
+    TLS12,
+    TLS13,
+    VERSIONS,
+    End,
+    accept,
+    close,
+    connect,
+    ends,
+    make_client,
+    make_contexts,
+    make_server,
+    meet,
+    ticking,
+)
 from support import run_until
 
 import pylibevent as ev
 from pylibevent._libevent import lib
+
+BOTH_FORMS = True
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -116,15 +133,44 @@ def test_a_flood_of_tickets_is_bounded(base: ev.EventBase, certificates: Any) ->
     server, client = make_contexts(certificates, TLS13)
     server.num_tickets = 16
     with ev.Listener.bind(base, ("127.0.0.1", 0), lambda listener, sock, address: greet(base, sock, server)) as listener:
-        end = End(ev.TLSBufferEvent.connect(base, listener.address, client))
+        end = End(connect(base, listener.address, client))
         run_until(base, lambda: end.got == GREETING)
         assert client.client_sessions is not None
         assert 0 < len(client.client_sessions) <= 8
         close(base, end)
 
 
+def test_a_server_that_never_stops_giving_tickets(base: ev.EventBase, certificates: Any) -> None:
+    """Each question for a certificate brings sixteen more: neither the client's cache grows, nor what waits for Python."""
+    server, client = make_contexts(certificates, TLS13)
+    server.num_tickets = 16
+    server.load_verify_locations(certificates.ca)
+    client.post_handshake_auth = True
+    given: list[ev.TLSSession] = []
+    client.on_new_session = lambda bev, session: given.append(session)
+    servers: list[End] = []
+
+    def on_accept(listener: ev.Listener, sock: socket.socket, address: Any) -> None:
+        servers.append(End(accept(base, sock, server)))
+
+    with ev.Listener.bind(base, ("127.0.0.1", 0), on_accept) as listener:
+        end = End(connect(base, listener.address, client))
+        run_until(base, lambda: end.connected and servers and servers[0].connected)
+        for turn in range(1, 31):
+            servers[0].bev.verify_client_post_handshake(required=False)
+            servers[0].bev.write(b".")
+            run_until(base, lambda turn=turn: len(end.got) == turn)
+            end.bev.write(b".")
+            run_until(base, lambda turn=turn: len(servers[0].got) == turn)
+        assert len(given) > 300
+        assert client.client_sessions is not None
+        assert 0 < len(client.client_sessions) <= 8
+        given.clear()
+        close(base, end, *servers)
+
+
 def greet(base: ev.EventBase, sock: socket.socket, server: ev.TLSContext) -> None:
-    bev = ev.TLSBufferEvent.accept(base, sock, server)
+    bev = accept(base, sock, server)
 
     def on_event(bev: ev.BufferEvent, what: ev.What) -> None:
         if what & ev.What.CONNECTED:
@@ -194,7 +240,7 @@ class Visits:
         self.listener = ev.Listener.bind(base, ("127.0.0.1", 0), lambda listener, sock, address: greet(base, sock, server))
 
     def visit(self, client: ev.TLSContext, name: str | None = None, **options: Any) -> bool:
-        bev = ev.TLSBufferEvent.connect(self.base, self.listener.address, client, name, **options)
+        bev = connect(self.base, self.listener.address, client, name, **options)
         end = End(bev)
         run_until(self.base, lambda: end.got == GREETING)
         reused = bev.session_reused
@@ -355,7 +401,7 @@ def test_a_failed_handshake_forgets_the_session(base: ev.EventBase, certificates
         bev.close()
 
     with ev.Listener.bind(base, address, on_accept):
-        end = End(ev.TLSBufferEvent.connect(base, address, client))
+        end = End(connect(base, address, client))
         run_until(base, lambda: end.ended)
         assert isinstance(end.bev.error, ev.TLSError)
         close(base, end)
@@ -373,7 +419,7 @@ def test_pythons_ssl_resumes(base: ev.EventBase, certificates: Any, version: ssl
     session = None
     for expected in (False, True, True):
         one, other = socket.socketpair()
-        server_end = End(ev.TLSBufferEvent.accept(base, one, server), GREETING)
+        server_end = End(accept(base, one, server), GREETING)
         other.setblocking(False)
         with ctx.wrap_socket(other, server_hostname="server.test", do_handshake_on_connect=False, session=session) as sock:
             for step in (sock.do_handshake, lambda sock=sock: sock.read(100)):

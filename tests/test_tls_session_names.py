@@ -12,6 +12,8 @@ from support import run_until
 
 import pylibevent as ev
 
+BOTH_FORMS = True
+
 
 class Servers:
     """One context for all, and one for the name b.test, which requires certificates."""

@@ -18,6 +18,8 @@ from support import run_until
 
 import pylibevent as ev
 
+BOTH_FORMS = True
+
 
 class Shared:
     """How servers share sessions."""

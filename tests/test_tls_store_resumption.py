@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sessions
 from sessions import (
     GREETING,
     TLS12,
@@ -25,6 +26,7 @@ from sessions import (
     VERSIONS,
     End,
     close,
+    connect,
     ends,
     make_client,
     make_server,
@@ -36,6 +38,8 @@ from support import GIVE_UP, ROOT, run_until
 
 import pylibevent as ev
 from pylibevent.tls import resumption
+
+BOTH_FORMS = True
 
 KEY = bytes(range(32))
 OPENSSL = shutil.which("openssl")
@@ -155,8 +159,7 @@ def end_bare(base: ev.EventBase, server: End, client: End) -> None:
 
 def fail(base: ev.EventBase, server: End, client: End) -> None:
     """A record that doesn't open: a fatal alert."""
-    underlying = client.bev.underlying
-    os.write(underlying.fd, b"\x17\x03\x03\x00\x20" + bytes(32))
+    os.write(client.bev.fd, b"\x17\x03\x03\x00\x20" + bytes(32))
     run_until(base, lambda: server.ended)
     assert isinstance(server.bev.error, ev.TLSError)
     assert not isinstance(server.bev.error, ev.TLSEOFError)
@@ -608,7 +611,8 @@ class ServerProcess:
     """tests/session_server.py, running."""
 
     def __init__(self, certificates: Any, *how: str) -> None:
-        command = [sys.executable, str(ROOT / "tests" / "session_server.py"), certificates.cert, certificates.key, *how]
+        form = "direct" if sessions.DIRECT else "over"
+        command = [sys.executable, str(ROOT / "tests" / "session_server.py"), certificates.cert, certificates.key, form, *how]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
@@ -623,7 +627,7 @@ class ServerProcess:
 
 
 def visit(base: ev.EventBase, server: ServerProcess, client: ev.TLSContext, session: ev.TLSSession | None) -> tuple[bytes, Any]:
-    bev = ev.TLSBufferEvent.connect(base, ("127.0.0.1", server.port), client, "server.test", session=session)
+    bev = connect(base, ("127.0.0.1", server.port), client, "server.test", session=session)
     end = End(bev)
     run_until(base, lambda: end.ended)
     assert end.events == [ev.What.CONNECTED, ev.What.READING | ev.What.EOF]
@@ -661,6 +665,7 @@ def test_another_process_resumes(base: ev.EventBase, certificates: Any, tmp_path
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="openssl isn't installed")
+@pytest.mark.parametrize("direct_form", [False, True], ids=["over", "direct"], indirect=True)
 @pytest.mark.parametrize("kind", SHARING)
 def test_openssl_s_client_resumes(certificates: Any, tmp_path: Path, request: Any, kind: str) -> None:
     how = how_to_share(kind, tmp_path, request)
@@ -706,7 +711,7 @@ def test_a_client_resumes_with_openssl_s_server(base: ev.EventBase, certificates
         client = make_client(certificates, version)
         found = []
         for _ in range(3):
-            bev = ev.TLSBufferEvent.connect(base, ("127.0.0.1", port), client, "server.test")
+            bev = connect(base, ("127.0.0.1", port), client, "server.test")
             end = End(bev)
             bev.write(b"GET / HTTP/1.0\r\n\r\n")
             with ticking(base):

@@ -19,6 +19,8 @@ from support import run_until
 import pylibevent as ev
 from pylibevent.tls import tickets
 
+BOTH_FORMS = True
+
 NEW = ev.TicketKeys.make_key
 
 

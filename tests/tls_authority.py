@@ -141,3 +141,11 @@ def authority(name: str = "authority", key: Any = None) -> Issued:
     builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
     builder = builder.add_extension(_usage(is_ca=True), critical=True)
     return Issued(builder.sign(key, hashes.SHA256()), key, None)
+
+
+def self_signed(name: str) -> Issued:
+    """One that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(name_of(name), key, NOW - DAY, NOW + DAY).issuer_name(name_of(name))
+    builder = builder.add_extension(x509.SubjectAlternativeName([general(name)]), critical=False)
+    return Issued(builder.sign(key, hashes.SHA256()), key, None)

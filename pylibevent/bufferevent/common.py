@@ -658,9 +658,8 @@ class BufferEvent(RateLimited):
 
     def abort(self) -> None:
         """Close it at once and drop what is left to send."""
-        if self._closed:
-            lib.pev_bev_close(self._h, 0)
         self.close(timeout=0)
+        lib.pev_bev_close(self._h, 0)  # a callback, or somebody before, has closed it, and it is still sending
 
     @property
     def closed(self) -> bool:

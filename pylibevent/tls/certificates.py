@@ -50,7 +50,7 @@ class Certificates(Handle):
         private = chain if keyfile is None else key(keyfile, "keyfile")
         word = secret(password)
         text = ffi.NULL if word is None else word
-        doing = f"loading {_shown(certfile)}" + ("" if keyfile is None else f" with {_shown(keyfile)}")
+        doing = f"loading {_shown(certfile)}" + (" with the key in it" if keyfile is None else f" with {_shown(keyfile)}")
         check(lib.pev_tls_use(self._h, chain, len(chain), private, len(private), text, len(word or b"")), doing)
 
     def load_pkcs12(self, file: Material, password: Password = None) -> None:

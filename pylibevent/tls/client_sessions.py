@@ -44,7 +44,7 @@ class ClientSessions(NoCopy):
         self._hosts: OrderedDict[SessionKey, list[TLSSession]] = OrderedDict()
 
     def add(self, key: SessionKey, session: TLSSession) -> None:
-        """Keep a session for this host."""
+        """Keep a session for the host, name and policy of ``key``; nothing where it isn't ``resumable``."""
         if not isinstance(session, TLSSession):
             raise TypeError(f"session must be a TLSSession, not {type(session).__name__}")
         if not session.resumable or not self._max_hosts:
@@ -60,7 +60,7 @@ class ClientSessions(NoCopy):
                 self._hosts.popitem(last=False)
 
     def take(self, key: SessionKey) -> TLSSession | None:
-        """The newest session for this host, or None. One of TLS 1.3 is given once."""
+        """The newest session for ``key``, or None. One of TLS 1.3 is given once."""
         now = time.time()
         with self._lock:
             kept = self._hosts.get(key)
@@ -79,7 +79,7 @@ class ClientSessions(NoCopy):
         return None
 
     def forget(self, key: SessionKey) -> None:
-        """Drop what is kept for this host."""
+        """Drop what is kept for ``key``."""
         with self._lock:
             self._hosts.pop(key, None)
 

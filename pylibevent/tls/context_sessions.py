@@ -290,7 +290,7 @@ class ContextSessions(Ciphers):
         self._session_id_context = raw
 
     def set_session_id(self, name: bytes) -> None:
-        """Set session_id_context, as pyOpenSSL calls it."""
+        """Set session_id_context to ``name``, as pyOpenSSL calls it."""
         self.session_id_context = name
 
     @property
@@ -303,7 +303,7 @@ class ContextSessions(Ciphers):
         lib.pev_sessions_set_mode(self._h, check_flags(mode, SessionCacheMode, _ALL_MODES, "session_cache_mode"))
 
     def set_session_cache_mode(self, mode: SessionCacheMode) -> SessionCacheMode:
-        """Set session_cache_mode, as pyOpenSSL calls it: what it was before."""
+        """Set session_cache_mode to ``mode``, as pyOpenSSL calls it; returns what it was before."""
         before = self.session_cache_mode
         self.session_cache_mode = mode
         return before
@@ -335,7 +335,7 @@ class ContextSessions(Ciphers):
         lib.pev_sessions_set_timeout(self._h, check_int(seconds, "session_timeout", 1, _MOST_SECONDS))
 
     def set_timeout(self, seconds: int) -> int:
-        """Set session_timeout, as pyOpenSSL calls it: what it was before."""
+        """Set session_timeout to ``seconds``, as pyOpenSSL calls it; returns what it was before."""
         before = self.session_timeout
         self.session_timeout = seconds
         return before

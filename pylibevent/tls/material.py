@@ -19,7 +19,7 @@ _MOST_BYTES = 2**24
 """No certificate or list of them is larger; what is, is the wrong file. Mozilla's list of all authorities has 200 kB."""
 
 
-def encoded(path: object) -> bytes:
+def encoded(path: Any) -> bytes:
     """The path as C takes it."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"a path must be a str or PathLike, not {type(path).__name__}")
@@ -29,17 +29,17 @@ def encoded(path: object) -> bytes:
     return raw
 
 
-def readable(path: object) -> bytes:
+def readable(path: Any) -> bytes:
     """The path; the system's own error where the file can't be read, since OpenSSL's is hard to read."""
     raw = encoded(path)
-    with open(raw, "rb"):
+    with open(os.fspath(path), "rb"):  # as given, for the error's sake
         return raw
 
 
-def directory(path: object) -> bytes:
+def directory(path: Any) -> bytes:
     """The path of a directory that is there."""
     raw = encoded(path)
-    os.scandir(raw).close()
+    os.scandir(os.fspath(path)).close()
     return raw
 
 

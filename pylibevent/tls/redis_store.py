@@ -44,19 +44,19 @@ class RedisSessionStore(NoCopy):
         self._inner = names if given is None else cast(PromptStore, SealedSessionStore(names, given))
 
     def put(self, id: bytes, data: bytes, ttl: float) -> None:
-        """Keep a session for so many seconds."""
+        """Keep the bytes ``data`` of the session ``id`` for ``ttl`` seconds."""
         self._inner.put(id, data, ttl)
 
     def get(self, id: bytes) -> bytes | None:
-        """The session, or None."""
+        """The bytes of the session ``id``, or None."""
         return self._inner.get(id)
 
     def take(self, id: bytes) -> bytes | None:
-        """The session, or None; of several processes one gets it."""
+        """The bytes of the session ``id``, or None; of several processes one gets them."""
         return self._inner.take(id)
 
     def delete(self, id: bytes) -> None:
-        """Forget a session."""
+        """Forget the session ``id``."""
         self._inner.delete(id)
 
     def close(self) -> None:

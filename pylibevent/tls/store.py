@@ -35,16 +35,22 @@ class SessionStore(Protocol):
     """Keeps bytes by name, for some time. Used by several threads at once if several loops share a context."""
 
     def put(self, id: bytes, data: bytes, ttl: float) -> Answer[None]:
-        """Keep these bytes, in place of those of the same name, for so many seconds."""
+        """Keep these bytes, in place of those of the same name, for so many seconds.
+
+        Args:
+            id: The name: at most 32 bytes for a session.
+            data: The bytes, some 200 to 4000 for a session.
+            ttl: Seconds, above 0, after which nobody gets them any more.
+        """
 
     def get(self, id: bytes) -> Answer[bytes | None]:
-        """What is kept by this name, or None."""
+        """What is kept by the name ``id``, or None."""
 
     def take(self, id: bytes) -> Answer[bytes | None]:
-        """The same, and it isn't kept any longer; of several callers one gets it."""
+        """What is kept by the name ``id``, which isn't kept any longer; of several callers one gets it."""
 
     def delete(self, id: bytes) -> Answer[None]:
-        """Don't keep it any longer; nothing if it isn't there."""
+        """Don't keep what has the name ``id`` any longer; nothing if it isn't there."""
 
 
 class PromptStore(Protocol):
@@ -69,7 +75,7 @@ class MemorySessionStore(NoCopy):
         self._kept: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
 
     def put(self, id: bytes, data: bytes, ttl: float) -> None:
-        """Keep a session for so many seconds."""
+        """Keep the bytes ``data`` of the session ``id`` for ``ttl`` seconds."""
         with self._lock:
             self._kept.pop(id, None)
             while len(self._kept) >= self._most:
@@ -77,17 +83,17 @@ class MemorySessionStore(NoCopy):
             self._kept[id] = data, time.monotonic() + ttl
 
     def get(self, id: bytes) -> bytes | None:
-        """The session, or None."""
+        """The bytes of the session ``id``, or None."""
         with self._lock:
             return self._alive(self._kept.get(id))
 
     def take(self, id: bytes) -> bytes | None:
-        """The session, or None; it is given once."""
+        """The bytes of the session ``id``, or None; they are given once."""
         with self._lock:
             return self._alive(self._kept.pop(id, None))
 
     def delete(self, id: bytes) -> None:
-        """Forget a session."""
+        """Forget the session ``id``."""
         with self._lock:
             self._kept.pop(id, None)
 
@@ -128,19 +134,19 @@ class SealedSessionStore(NoCopy):
         return self._store
 
     def put(self, id: bytes, data: bytes, ttl: float) -> Answer[None]:
-        """Seal a session and keep it for so many seconds."""
+        """Seal the bytes ``data`` of the session ``id`` and keep them for ``ttl`` seconds."""
         return self._store.put(id, seal(self._keys[0], id, data), ttl)
 
     def get(self, id: bytes) -> Answer[bytes | None]:
-        """The session; None for one that isn't there, or that none of the keys opens."""
+        """The bytes of the session ``id``; None for one that isn't there, or that none of the keys opens."""
         return self._opened(id, self._store.get(id))
 
     def take(self, id: bytes) -> Answer[bytes | None]:
-        """The same; it is given once."""
+        """The bytes of the session ``id``, as ``get()``; they are given once."""
         return self._opened(id, self._store.take(id))
 
     def delete(self, id: bytes) -> Answer[None]:
-        """Forget a session."""
+        """Forget the session ``id``."""
         return self._store.delete(id)
 
     def _opened(self, id: bytes, sealed: object) -> Answer[bytes | None]:
