@@ -33,11 +33,10 @@ from ..errors import (
     tls_error,
 )
 from ..flags import EventFlag, Option, What
-from .answers import Later, VerifyStep, connections, current_context, must
+from .answers import connections, current_context
+from .asking import Asking
 from .client_sessions import SessionKey
 from .context import TLSContext
-from .deferred import Wait, is_deferred
-from .peer import Peer
 from .session import TLSSession
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ _PLAIN, _SESSION, _EVENTS = lib.PEV_NOTE_PLAIN, lib.PEV_NOTE_SESSION, lib.PEV_NO
 _DATA = lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE
 
 
-class TLSBufferEvent(Peer):
+class TLSBufferEvent(Asking):
     """A bufferevent that speaks TLS (``bufferevent_openssl_filter_new``, ``bufferevent_openssl_socket_new``). Made by
     ``connect()``, ``accept()``, ``wrap()`` or ``BufferEvent.start_tls()``.
 
@@ -68,8 +67,6 @@ class TLSBufferEvent(Peer):
         "_owner",
         "_session_key",
         "_underlying",
-        "_verdicts",
-        "_waits",
         "_when_plain",
     )
 
@@ -82,8 +79,6 @@ class TLSBufferEvent(Peer):
     _owner: object
     _session_key: SessionKey | None
     _underlying: BufferEvent | None
-    _verdicts: list[tuple[int, int]]
-    _waits: dict[str, Wait]
     _when_plain: Callable[[BufferEvent], object] | None
 
     def __init__(self) -> None:
@@ -261,7 +256,7 @@ class TLSBufferEvent(Peer):
         self._ctx, self._chosen, self._limit = ctx, None, limit
         self._session_key = key
         self._direct, self._failure, self._when_plain = direct, None, None
-        self._verdicts, self._waits = [], {}
+        self._begin_asking()
         self._underlying, self._connector, self._owner = (None if direct else underlying), None, None
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
@@ -426,79 +421,6 @@ class TLSBufferEvent(Peer):
         below = self._connector or self._underlying
         return "connecting" if below is not None and below._going() == "connecting" else "handshake"
 
-    # ------------------------------------------------------------ answers that come later
-
-    def _ask_once(self, what: str, ask: Callable[[], object], limit: float | None = None) -> Any:
-        """What ask() gives, or what comes of it.
-
-        Raises:
-            Later: It isn't there yet. OpenSSL will ask again, and this be called again.
-            BaseException: What was raised.
-        """
-        wait = self._waits.get(what)
-        if wait is None:
-            given = ask()
-            if not is_deferred(given):
-                return given
-            wait = Wait(self._base, given, self._go_on, limit)
-            if not wait.done:
-                self._waits[what] = wait
-                if not self._closed:
-                    self._hold()
-        if not wait.done:
-            raise Later
-        if self._waits.pop(what, None) is not None and not self._closed:
-            self._hold()
-        return wait.result()
-
-    def _ask_in_doubt(self, number: int, ask: Callable[[], object]) -> bool:
-        """What ask() gives. Where it comes later a server goes on, and is done when it has come (csrc/approve.c)."""
-        given = ask()
-        if not is_deferred(given):
-            return bool(must(given, bool, "verify_callback"))
-        what = f"verify_callback {number}"
-        wait = Wait(self._base, given, lambda: self._judge(what, wait))
-        if wait.done:
-            return bool(must(wait.result(), bool, "verify_callback"))
-        code = lib.pev_ssl_doubt(self._h)
-        if code < 0:
-            wait.cancel()
-            if code == -lib.PEV_EVALUE:
-                raise TypeError("verify_callback can't be deferred: it was set after the handshake had begun")
-            check(code, self)
-        self._waits[what] = wait
-        if not self._closed:
-            self._hold()
-        return True
-
-    def _judge(self, what: str, wait: Wait) -> None:
-        self._waits.pop(what, None)
-        if not self._closed:
-            self._hold()
-        good = False
-        try:
-            good = must(wait.result(), bool, "verify_callback")
-        finally:
-            lib.pev_ssl_judge(self._h, good)
-
-    def _verdict(self, number: int, step: VerifyStep, *, again: bool) -> int | None:
-        """What was answered to the same step of a verification that had to wait after it, and is made again."""
-        verdicts = self._verdicts
-        if not again and number == 0:
-            verdicts.clear()
-        if number < len(verdicts) and verdicts[number][0] == hash(step):
-            return verdicts[number][1]
-        del verdicts[number:]
-        return None
-
-    def _go_on(self) -> None:
-        """There is a result."""
-        lib.pev_ssl_resume(self._h)
-
-    def _wait_no_more(self) -> None:
-        while self._waits:
-            self._waits.popitem()[1].cancel()
-
     # ------------------------------------------------------------ the end
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT, bidirectional: bool = False) -> None:
@@ -555,7 +477,7 @@ class TLSBufferEvent(Peer):
         self._hold()
 
     def _is_busy(self) -> bool:
-        return super()._is_busy() or self._when_plain is not None or bool(self._waits)
+        return super()._is_busy() or self._when_plain is not None
 
     def _uncover(self) -> None:
         """Both have said close_notify."""
