@@ -15,6 +15,7 @@ from tls_later import (
     Asked,
     Turn,
     ask_later,
+    both_versions,
     each_question,
     each_way,
     echo,
@@ -24,6 +25,7 @@ from tls_later import (
     run_until_raised,
     until_connected,
 )
+from tls_stacks import flip
 
 import pylibevent as ev
 
@@ -320,3 +322,67 @@ def test_a_renegotiation_cant_wait(base: ev.EventBase, certificates: Any) -> Non
     run_until_raised(base, TypeError, "first handshake")
     both_fail(base, server, client)
     end(base, server, client)
+
+
+@each_question
+def test_the_loop_has_something_to_wait_for(base: ev.EventBase, certificates: Any, question: str) -> None:
+    """Though nothing can come in, and the handshake has no limit."""
+    contexts = make_contexts(certificates)
+    for context in contexts:
+        context.handshake_timeout = None
+    asked, good = ask_later(contexts, question, "DeferredAnswer")
+    server, client = ends_over(base, "pair", contexts)
+    run_until(base, lambda: asked.waits)
+    settle(base)
+    assert base.num_events > 0
+
+    def answer(event: ev.Event, what: ev.EventFlag) -> None:
+        asked.answer(good)
+        if not client.connected or not server.connected:
+            event.add(0.01)
+
+    base.timer(0.01, answer)
+    base.dispatch()
+    assert server.connected
+    assert client.connected
+    end(base, server, client)
+
+
+@both_versions
+@each_question
+@pytest.mark.parametrize("above", ["filter", "tls"])
+def test_something_stands_on_it(
+    base: ev.EventBase, certificates: Any, question: str, above: str, version: ssl.TLSVersion
+) -> None:
+    """It comes when the one below is done; and ends with it."""
+    contexts, upper = make_contexts(certificates, version), make_contexts(certificates)
+    for how in ("well", "refused", "closed"):
+        asked, good = ask_later(contexts, question, "coroutine")
+        pair = [ev.SocketBufferEvent(base, sock) for sock in socket.socketpair()]
+        lower = pair[0].start_tls(contexts[0], True), pair[1].start_tls(contexts[1], False, "server.test")
+        if above == "filter":
+            ends = [End(ev.FilterBufferEvent(bev, flip, flip)) for bev in lower]
+        else:
+            ends = [End(lower[0].start_tls(upper[0], True)), End(lower[1].start_tls(upper[1], False, "server.test"))]
+        ends[1].bev.write(b"early")
+        run_until(base, lambda asked=asked: asked.waits)
+        settle(base)
+        assert ends[0].events == ends[1].events == []
+        if how == "closed":
+            for one in ends:
+                one.bev.abort()
+            assert asked.steps == ["begun", "ended"]
+            continue
+        if how == "refused":
+            asked.fail(ZeroDivisionError())
+            run_until_raised(base, ZeroDivisionError, None)
+            run_until(base, lambda ends=ends: ends[0].ended and ends[1].ended)
+        else:
+
+            def come(asked: Any = asked, ends: Any = ends, good: object = good) -> bool:
+                asked.answer(good)
+                return bool(ends[0].got == b"early")
+
+            run_until(base, come)
+            echo(base, *ends)
+        end(base, *ends)

@@ -510,6 +510,11 @@ class TLSBufferEvent(Asking):
             self._owner = None
             self._wait_no_more()
 
+    def _carried_away(self) -> None:
+        super()._carried_away()
+        self._wait_no_more()
+        self._let_go()
+
     def _lingers(self) -> bool:
         return self._id in self._base._armed
 
