@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sessions
-from support import GIVE_UP, run_until
+from support import run_until
 from tls_ends import End
 from tls_stacks import secured, stacked
 
@@ -168,6 +166,11 @@ def until_connected(base: ev.EventBase, asked: Asked, good: object, *ends: End) 
     assert [end.events for end in ends] == [[ev.What.CONNECTED]] * len(ends), [end.error for end in ends]
 
 
+def run_until_raised(base: ev.EventBase, kind: type[BaseException], match: str | None) -> None:
+    with pytest.raises(kind, match=match):
+        run_until(base, lambda: False)
+
+
 def echo(base: ev.EventBase, one: End, other: End) -> None:
     """A word each way."""
     one.got.clear()
@@ -192,6 +195,3 @@ def end(base: ev.EventBase, *ends: End) -> None:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as executor:
         yield executor
-
-
-__all__ = ["GIVE_UP", "sessions", "socket"]

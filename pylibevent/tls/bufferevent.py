@@ -41,11 +41,10 @@ from ..errors import (
     tls_error,
 )
 from ..flags import EventFlag, Option, What
-from .answers import Later, VerifyStep, connections, current_context, must
+from .answers import connections, current_context
+from .asking import Asking
 from .client_sessions import SessionKey
 from .context import TLSContext
-from .deferred import Wait, is_deferred
-from .peer import Peer
 from .session import TLSSession
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ _DATA = int(lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE)
 _CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
 
 
-class TLSBufferEvent(Peer):
+class TLSBufferEvent(Asking):
     """A bufferevent that speaks TLS (``bufferevent_openssl_filter_new``, ``bufferevent_openssl_socket_new``). Made by
     ``connect()``, ``accept()``, ``wrap()`` or ``BufferEvent.start_tls()``.
 
@@ -81,8 +80,6 @@ class TLSBufferEvent(Peer):
         "_owner",
         "_session_key",
         "_underlying",
-        "_verdicts",
-        "_waits",
         "_when_plain",
     )
 
@@ -97,8 +94,6 @@ class TLSBufferEvent(Peer):
     _owner: object
     _session_key: SessionKey | None
     _underlying: BufferEvent | None
-    _verdicts: list[tuple[int, int]]
-    _waits: dict[str, Wait]
     _when_plain: Callable[[BufferEvent], object] | None
 
     def __init__(self) -> None:
@@ -219,7 +214,7 @@ class TLSBufferEvent(Peer):
         """What all ways of making one do with the handle."""
         self._ctx, self._chosen, self._limit = ctx, None, limit
         self._session_key = self._failure = self._when_plain = None
-        self._verdicts, self._waits = [], {}
+        self._begin_asking()
         self._underlying = self._connector = self._owner = self._server_hostname = None
         self._direct = False
         self._below = 0
@@ -478,79 +473,6 @@ class TLSBufferEvent(Peer):
         below = self._connector or self._underlying
         return "connecting" if below is not None and below._going() == "connecting" else "handshake"
 
-    # ------------------------------------------------------------ answers that come later
-
-    def _ask_once(self, what: str, ask: Callable[[], object], limit: float | None = None) -> Any:
-        """What ask() gives, or what comes of it.
-
-        Raises:
-            Later: It isn't there yet. OpenSSL will ask again, and this be called again.
-            BaseException: What was raised.
-        """
-        wait = self._waits.get(what)
-        if wait is None:
-            given = ask()
-            if not is_deferred(given):
-                return given
-            wait = Wait(self._base, given, self._go_on, limit)
-            if not wait.done:
-                self._waits[what] = wait
-                if not self._closed:
-                    self._hold()
-        if not wait.done:
-            raise Later
-        if self._waits.pop(what, None) is not None and not self._closed:
-            self._hold()
-        return wait.result()
-
-    def _ask_in_doubt(self, number: int, ask: Callable[[], object]) -> bool:
-        """What ask() gives. Where it comes later a server goes on, and is done when it has come (csrc/approve.c)."""
-        given = ask()
-        if not is_deferred(given):
-            return bool(must(given, bool, "verify_callback"))
-        what = f"verify_callback {number}"
-        wait = Wait(self._base, given, lambda: self._judge(what, wait))
-        if wait.done:
-            return bool(must(wait.result(), bool, "verify_callback"))
-        code = lib.pev_ssl_doubt(self._h)
-        if code < 0:
-            wait.cancel()
-            if code == -lib.PEV_EVALUE:
-                raise TypeError("verify_callback can't be deferred: it was set after the handshake had begun")
-            check(code, self)
-        self._waits[what] = wait
-        if not self._closed:
-            self._hold()
-        return True
-
-    def _judge(self, what: str, wait: Wait) -> None:
-        self._waits.pop(what, None)
-        if not self._closed:
-            self._hold()
-        good = False
-        try:
-            good = must(wait.result(), bool, "verify_callback")
-        finally:
-            lib.pev_ssl_judge(self._h, good)
-
-    def _verdict(self, number: int, step: VerifyStep, *, again: bool) -> int | None:
-        """What was answered to the same step of a verification that had to wait after it, and is made again."""
-        verdicts = self._verdicts
-        if not again and number == 0:
-            verdicts.clear()
-        if number < len(verdicts) and verdicts[number][0] == hash(step):
-            return verdicts[number][1]
-        del verdicts[number:]
-        return None
-
-    def _go_on(self) -> None:
-        """There is a result."""
-        lib.pev_ssl_resume(self._h)
-
-    def _wait_no_more(self) -> None:
-        while self._waits:
-            self._waits.popitem()[1].cancel()
-
     # ------------------------------------------------------------ the end
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT, bidirectional: bool = False) -> None:
@@ -607,7 +529,7 @@ class TLSBufferEvent(Peer):
         self._hold()
 
     def _is_busy(self) -> bool:
-        return super()._is_busy() or self._when_plain is not None or bool(self._waits)
+        return super()._is_busy() or self._when_plain is not None
 
     def _uncover(self) -> None:
         """Both have said close_notify."""
@@ -639,6 +561,11 @@ class TLSBufferEvent(Peer):
         if self._closed and not self._lingers():
             self._owner = None
             self._wait_no_more()
+
+    def _carried_away(self) -> None:
+        super()._carried_away()
+        self._wait_no_more()
+        self._let_go()
 
     def _lingers(self) -> bool:
         return self._id in self._base._armed

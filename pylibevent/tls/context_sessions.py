@@ -109,7 +109,9 @@ class ContextSessions(Ciphers):
     @property
     def session_store(self) -> SessionStore | None:
         """Where a server's sessions are kept: all processes with the same store, certificate and policy resume each other's.
-        May be set. While there is one, clients get numbers in place of tickets, and OpenSSL's own cache isn't used.
+        May be set. While there is one, clients get numbers in place of tickets, and OpenSSL's own cache isn't used. It may
+        answer later: what ``get`` and ``take`` return may be a coroutine, a DeferredAnswer or a future. The handshake waits for
+        that for a second; then, or where it fails, it is a full one.
         """
         return self._access.store if self._access is not None else None
 
@@ -178,6 +180,10 @@ class ContextSessions(Ciphers):
         """Called as ``on_get_session(bev, id)`` when a client offers a session that this server doesn't have, inside the
         handshake; may be set (``SSL_CTX_sess_set_get_cb``, ``SSL_CTX_sess_get_get_cb``). It returns a TLSSession, which it may
         keep, or None. While there is one, clients get numbers in place of tickets. The store, if there is one, is asked before.
+
+        It may answer later, as session_store may, and is asked then before OpenSSL looks whether it has the session itself.
+        That is known of a coroutine function, and where there is a store; of another function the first answer tells, which
+        is lost: that handshake is a full one.
         """
         return self._on_get_session
 

@@ -166,6 +166,13 @@ class Verification(Certificates):
         It is called as ``callback(bev, step)`` with a VerifyStep, from the authority down to the peer, while the handshake
         waits, and several times for one certificate if several things are wrong. True accepts it, whatever OpenSSL found;
         False refuses it; what it raises refuses it, and comes out of the loop. It must neither use nor close anything.
+
+        It may be a coroutine function, or return a DeferredAnswer or a future, and the loop goes on meanwhile. A client's
+        handshake waits for that, and asks about the next certificate afterwards. OpenSSL has no such thing for servers:
+        there the handshake goes on, all certificates are asked about, and until all answers are there the connection isn't
+        CONNECTED, nothing is read from the client or written to it, and it gets no session. A client that is refused then
+        doesn't hear why: the connection ends. Under TLS 1.2 no session of one that was approved of later is resumed. In
+        later handshakes of a connection there is no waiting: TypeError.
         """
         return self._verify_callback
 
@@ -214,7 +221,7 @@ class Verification(Certificates):
         """Has the last word on OCSP responses that are good; may be set. It sets ``ocsp`` to ASK where that is OFF.
 
         It is called as ``callback(bev, response)`` with the bytes, which are empty if the server sent none; True goes on.
-        The same holds for it as for verify_callback.
+        The same holds for it as for verify_callback, but it can't answer later.
         """
         return self._ocsp_callback
 
