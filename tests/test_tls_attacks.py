@@ -54,6 +54,7 @@ FIRST = [
     pytest.param(record(23, b"x" * 400), {"UNEXPECTED_MESSAGE", "APP_DATA_IN_HANDSHAKE"}, id="data first"),
     pytest.param(record(20, b"\1") * 40, {"UNEXPECTED_MESSAGE", "UNEXPECTED_CCS_MESSAGE"}, id="a change of ciphers first"),
     pytest.param(record(22, b"\2\0\0\1x") * 40, {"UNEXPECTED_MESSAGE"}, id="the wrong message"),
+    pytest.param(b"\x80\x1f\x01\x00\x02" + bytes(28), {"RECORD_LENGTH_MISMATCH"}, id="SSL 2"),
     pytest.param(record(22, b"") * 100, {"RECORD_TOO_SMALL", "UNEXPECTED_MESSAGE", "BAD_LENGTH"}, id="empty records"),
 ]
 

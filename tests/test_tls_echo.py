@@ -226,6 +226,33 @@ def test_many_connections_and_sizes(base: ev.EventBase, certificates: Any, rng: 
             client.bev.close()
 
 
+def test_beside_plain_ones(base: ev.EventBase, certificates: Any) -> None:
+    """A plain server and one over TLS, two clients of each, on one loop."""
+    server, client = ev.TLSContext.server(certificates.cert, certificates.key), ev.TLSContext.client(certificates.ca)
+
+    def echo(bev: ev.BufferEvent) -> None:
+        bev.set_callbacks(lambda bev: bev.write_buffer(bev.input), event=lambda bev, what: what & ENDS and bev.close())
+        bev.enable()
+
+    with (
+        ev.Listener.bind(base, ("127.0.0.1", 0), lambda _, sock, __: echo(ev.SocketBufferEvent(base, sock))) as plain,
+        ev.Listener.bind(base, ("127.0.0.1", 0), lambda _, sock, __: echo(ev.TLSBufferEvent.accept(base, sock, server))) as tls,
+    ):
+        bevs: list[ev.BufferEvent] = []
+        for _ in range(2):
+            bev = ev.SocketBufferEvent(base)
+            bev.connect(plain.address)
+            bevs += [bev, ev.TLSBufferEvent.connect(base, tls.address, client)]
+        for n, bev in enumerate(bevs):
+            bev.enable()
+            bev.write(b"%d " % n * 1000)
+        run_until(base, lambda: all(len(bev.input) == 2000 for bev in bevs))
+        for n, bev in enumerate(bevs):
+            assert bev.read() == b"%d " % n * 1000
+            bev.close()
+    base.dispatch()
+
+
 def test_a_slow_reader_holds_the_sender(base: ev.EventBase, certificates: Any) -> None:
     """What waits below is bounded, however much is written above."""
     server, ctx = contexts(certificates, ssl.TLSVersion.TLSv1_3)

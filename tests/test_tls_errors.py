@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import ctypes.util
 import errno
 import socket
 import ssl
@@ -340,6 +342,56 @@ def test_after_an_error_writing_is_refused(base: ev.EventBase, certificates: Any
         with pytest.raises(BrokenPipeError):
             end.bev.write(b"too late")
         close_all(base, end)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("where", ["sni_callback", "verify_callback", "on_get_session", "session_store", "ocsp_callback"])
+def test_what_callbacks_leave_in_the_queue(
+    base: ev.EventBase, certificates: Any, where: str, version: ssl.TLSVersion
+) -> None:
+    """Other users of OpenSSL may leave their errors there, which OpenSSL would take for the handshake's."""
+    crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
+    server, client = ev.TLSContext.server(certificates.cert, certificates.key), ev.TLSContext.client(certificates.ca)
+    client.minimum_version = client.maximum_version = version
+    calls: list[str] = []
+
+    def leave(answer: Any) -> Any:
+        crypto.ERR_new()
+        crypto.ERR_set_error(20, 100, None)
+        calls.append(where)
+        return answer
+
+    class Store(ev.MemorySessionStore):
+        def get(self, id: bytes) -> bytes | None:
+            return leave(super().get(id))
+
+        def take(self, id: bytes) -> bytes | None:
+            return leave(super().take(id))
+
+    if where == "sni_callback":
+        server.sni_callback = lambda bev, name, ctx: leave(None)
+    elif where == "verify_callback":
+        client.verify_callback = lambda bev, step: leave(step.ok)
+    elif where == "ocsp_callback":
+        client.ocsp_callback = lambda bev, response: leave(True)
+    elif where == "on_get_session":
+        server.on_get_session = lambda bev, id: leave(None)
+        server.session_cache_mode = ev.SessionCacheMode.SERVER | ev.SessionCacheMode.NO_INTERNAL_LOOKUP
+    else:
+        server.session_store = Store()
+    session = None
+    for _ in range(2):
+        one, other = socket.socketpair()
+        below = ev.SocketBufferEvent(base, other)
+        ends = (
+            End(ev.TLSBufferEvent.accept(base, one, server), write=b"hello"),
+            End(ev.TLSBufferEvent.wrap(below, client, server_hostname="server.test", session=session)),
+        )
+        run_until(base, lambda ends=ends: ends[1].got == b"hello")
+        session = ends[1].bev.session
+        close_all(base, *ends)
+    assert calls
+    assert session is not None
 
 
 def test_nothing_stays_in_the_threads_queue_of_errors(base: ev.EventBase, certificates: Any) -> None:

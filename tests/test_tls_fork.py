@@ -8,7 +8,7 @@ import pytest
 from support import check_child
 
 BEGIN = """
-import gc, os, signal, socket, sys, threading
+import gc, os, signal, socket, sys
 import pylibevent as ev
 from support import run_until
 from tls_ends import End, close_all, meet, settle, shake_hands
@@ -152,47 +152,5 @@ assert end.got == b"answer" and end.events == [ev.What.CONNECTED, ev.What.READIN
 wait(pid)
 close_all(base, end)
 base.close()
-"""
-    run(certificates, form, code)
-
-
-@both_forms
-def test_forked_while_other_threads_shake_hands(certificates: Any, form: str) -> None:
-    """No lock of a context's is left held in the child."""
-    code = """
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: it has threads
-server.ticket_keys = ev.TicketKeys()
-server.sni = {"localhost": ev.TLSContext.server(cert, key)}
-done = threading.Event()
-failed = []
-
-
-def work():
-    try:
-        with ev.EventBase() as base:
-            while not done.is_set():
-                close_all(base, *connect(base, name="localhost"))
-    except BaseException as error:
-        failed.append(error)
-
-
-threads = [threading.Thread(target=work) for _ in range(2)]
-for thread in threads:
-    thread.start()
-try:
-    for _ in range(10):
-        pid = child()
-        if pid == 0:
-            with ev.EventBase() as base:
-                for name in ("localhost", "server.test"):
-                    close_all(base, *connect(base, name=name))
-            os._exit(0)
-        wait(pid)
-finally:
-    done.set()
-for thread in threads:
-    thread.join()
-assert not failed, failed
 """
     run(certificates, form, code)

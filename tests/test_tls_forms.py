@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import socket
 import ssl
 from typing import Any
 
 import pytest
+from failed_handshakes import bytes_in_use
 from support import run_until
 from tls_ends import End, both_fail, close_all, meet, settle, shake_hands
 
@@ -217,6 +219,30 @@ def test_a_reset(base: ev.EventBase, server: ev.TLSContext, client: ev.TLSContex
     assert len(accepted[0].events) == 2
     assert accepted[0].events[1] & ev.What.ERROR
     close_all(base, *accepted)
+
+
+def test_idle_ones_hold_no_buffers(base: ev.EventBase, server: ev.TLSContext, client: ev.TLSContext, direct: bool) -> None:
+    """With OpenSSL's buffers for a record each way, 34 kB, each of them would have over 50 kB."""
+
+    def exchange() -> list[End]:
+        ends = [end for _ in range(20) for end in meet(base, server, client, direct=direct)]
+        for end in ends:
+            end.bev.write(b"x" * 20_000)
+        run_until(base, lambda: all(len(end.got) == 20_000 for end in ends))
+        for end in ends:
+            end.got.clear()
+        settle(base)
+        gc.collect()
+        return ends
+
+    close_all(base, *exchange())
+    settle(base)
+    gc.collect()
+    before = bytes_in_use()
+    ends = exchange()
+    each = (bytes_in_use() - before) / len(ends)
+    assert each < 40_000
+    close_all(base, *ends)
 
 
 def test_garbage(base: ev.EventBase, server: ev.TLSContext, direct: bool) -> None:

@@ -193,6 +193,17 @@ def test_bytes_that_are_no_session(data: bytes) -> None:
         ev.TLSSession.from_bytes(data)
 
 
+def test_bytes_that_are_no_session_leave_nothing_for_the_ssl_module(certificates: Any) -> None:
+    """Which takes what it finds in OpenSSL's queue of errors for its own."""
+    ctx = ssl.create_default_context(cafile=certificates.ca)
+    tls = ctx.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a.test")
+    for data in Garbage.NOT_SESSIONS:
+        with pytest.raises(ValueError, match="to_bytes"):
+            ev.TLSSession.from_bytes(data)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_session_or_a_value_error(data: bytes) -> None:
     before = lib.pev_live_handles()

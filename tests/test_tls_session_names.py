@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from sessions import VERSIONS, close, ends, issue, make_client, make_server, meet
 from support import run_until
 
@@ -46,6 +47,29 @@ def test_a_session_of_another_name_does_not_pass_for_a_certificate(
     server_end, client_end = ends(base, servers.first, client, "b.test", forged)
     run_until(base, lambda: server_end.ended and client_end.ended)
     assert server_end.bev.error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+    close(base, server_end, client_end)
+
+
+@pytest.mark.parametrize("share", ["own tickets", "tickets", "store"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_certificate_for_one_name_does_not_pass_for_another(
+    base: ev.EventBase, certificates: Any, tmp_path: Path, version: ssl.TLSVersion, share: str
+) -> None:
+    """Both require certificates, of different authorities."""
+    servers, others = Servers(certificates, tmp_path, share), trustme.CA()
+    others.cert_pem.write_to_path(str(tmp_path / "others.pem"))
+    servers.first.load_client_ca(tmp_path / "others.pem")
+    servers.first.verify_mode = ssl.CERT_REQUIRED
+    cert, key = issue(tmp_path, others, "client.test")
+    client = make_client(certificates, version, certfile=cert, keyfile=key)
+    client.check_hostname = False
+    session = meet(base, servers.first, client, "server.test").session
+    assert session is not None
+    policy = client._key_for("", 0, b"b.test", is_address=False, check_host=False).policy
+    forged = ev.TLSSession.from_bytes(session.to_bytes().replace(session.policy, policy))
+    server_end, client_end = ends(base, servers.first, client, "b.test", forged)
+    run_until(base, lambda: server_end.ended and client_end.ended)
+    assert isinstance(server_end.bev.error, ev.TLSCertificateError)
     close(base, server_end, client_end)
 
 

@@ -154,6 +154,50 @@ def test_a_session_that_nobody_verified(base: ev.EventBase, certificates: Any, t
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_that_a_callback_let_through(
+    base: ev.EventBase, certificates: Any, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """OpenSSL remembers "ok" for it; only the policy knows that somebody was asked."""
+    server = ev.TLSContext.server(*issue(tmp_path, trustme.CA(), "server.test"))
+    lenient = make_client(certificates, version)
+    lenient.verify_callback = lambda bev, step: True
+    session = meet(base, server, lenient).session
+    assert session is not None
+    assert meet(base, server, lenient, session=session).reused
+    session = meet(base, server, lenient).session
+    assert session is not None
+    _, client_error = refused(base, server, make_client(certificates, version), session)
+    assert isinstance(client_error, ev.TLSCertificateError)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_that_a_callback_let_in(
+    base: ev.EventBase, certificates: Any, tmp_path: Path, shared: Shared, version: ssl.TLSVersion
+) -> None:
+    cert, key = issue(tmp_path, trustme.CA(), "client.test")
+    client = make_client(certificates, version, certfile=cert, keyfile=key)
+    lenient = strict(certificates, shared)
+    lenient.verify_callback = lambda bev, step: True
+    session = meet(base, lenient, client).session
+    assert session is not None
+    server_error, _ = refused(base, strict(certificates, shared), client, session)
+    assert isinstance(server_error, ev.TLSCertificateError)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_that_nobody_verified_with_a_policy_forged_into_it(
+    base: ev.EventBase, certificates: Any, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    server, client = ev.TLSContext.server(*issue(tmp_path, trustme.CA(), "server.test")), make_client(certificates, version)
+    session = meet(base, server, lax(make_client(certificates, version))).session
+    assert session is not None
+    policy = client._key_for("", 0, b"server.test", is_address=False, check_host=True).policy
+    forged = ev.TLSSession.from_bytes(session.to_bytes().replace(session.policy, policy))
+    _, client_error = refused(base, server, client, forged)
+    assert isinstance(client_error, ev.TLSCertificateError)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_session_of_a_client_that_did_not_check_the_name(
     base: ev.EventBase, certificates: Any, version: ssl.TLSVersion
 ) -> None:
