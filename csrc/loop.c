@@ -222,7 +222,7 @@ static char *
 make_arena(void)
 {
 	void *arena;
-	return posix_memalign(&arena, 4096, PEV_ARENA_SIZE) == 0 ? arena : NULL;
+	return posix_memalign(&arena, 4096, PEV_ARENA_SIZE + PEV_ARENA_SLACK) == 0 ? arena : NULL;
 }
 
 struct pev_loop *
@@ -374,6 +374,7 @@ pev_loop_free(struct pev_loop *loop)
 	free(loop->marks);
 	free(loop->modes);
 	free(loop->arena);
+	free(loop->records);
 	pthread_rwlock_destroy(&loop->gate);
 	pthread_mutex_destroy(&loop->lock);
 	pev_delete(loop);

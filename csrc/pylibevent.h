@@ -113,6 +113,11 @@ TAILQ_HEAD(pev_sources, pev_source);
  * what was read in the processor's cache until Python looks at it. */
 #define PEV_READY_BYTES (256 * 1024)
 
+/* Of one read on the fast path: what asyncio and uvloop read. Behind the arena is room for a TLS record beside it. */
+#define PEV_READ_MOST (256 * 1024)
+#define PEV_ARENA_SLACK (20 * 1024)
+#define PEV_RECORDS_SIZE (72 * 1024)
+
 struct pev_loop {
 	struct event_base *base; /* NULL once closed */
 	unsigned fork_generation;
@@ -158,6 +163,7 @@ struct pev_loop {
 	struct pev_source *graves;
 	int fast_io; /* bufferevents on it take part in fast.c */
 	char *arena; /* where the fast path reads to in a pass */
+	char *records; /* where ciphertext is gathered, once there was more than one record to send */
 	size_t arena_used;
 	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
@@ -426,6 +432,8 @@ struct pev_layer {
 	struct bufferevent *(*source)(const struct pev_bev *h);
 	/* Its events watch a descriptor, as a plain socket's do. */
 	int has_descriptor;
+	/* A TLS filter: records.c may move its bytes. */
+	int is_records;
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };
@@ -566,7 +574,20 @@ void pev_fast_wait(struct pev_bev *h);
 void pev_fast_flush(struct pev_bev *h);
 void pev_fast_note_sent(struct pev_bev *h);
 size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_may_send_below(const struct pev_bev *h);
+size_t pev_fast_send_below(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_may_put(const struct pev_bev *h);
+size_t pev_fast_put(struct pev_bev *h, const char *data, size_t n);
+void pev_fast_put_in(struct pev_bev *h, const char *data, size_t n);
+size_t pev_fast_room(size_t n);
 int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
+
+/* ---- records.c ---- */
+
+int pev_records_may_read(const struct pev_bev *h);
+int pev_records_may_write(const struct pev_bev *h);
+ssize_t pev_records_read(struct pev_bev *h, int fd);
+size_t pev_records_write(struct pev_bev *h, const char *data, size_t n);
 
 /* ---- relay.c ---- */
 

@@ -32,6 +32,8 @@ struct pev_ssl {
 	struct pev_tls_context *context;
 	struct pev_call call; /* while Python is asked */
 	struct pev_link link; /* to sessions */
+	BIO *bio;          /* ours, where records.c takes part; the SSL owns it */
+	struct loan *loan; /* what that is lent */
 	unsigned char truncated; /* the stream below ended without a close_notify */
 	unsigned char failed;    /* no close_notify can be sent any more */
 	unsigned char broken;    /* the one below failed: nothing can be sent any more */
@@ -126,6 +128,10 @@ int pev_ssl_stand_on(struct pev_ssl *s, struct pev_bev *under);
 void pev_ssl_listen_below(struct pev_ssl *s);
 void pev_ssl_leave_below(struct pev_ssl *s);
 void pev_ssl_tell_below(struct pev_ssl *s, struct pev_bev *under);
+
+/* ---- records.c ---- */
+
+void pev_records_start(struct pev_ssl *s);
 
 /* ---- finish.c ---- */
 
