@@ -1,5 +1,6 @@
 # make demo    a TLS echo server and its clients, told line by line
 # make test    the tests; PYTEST_ARGS="-k name -x" goes to pytest
+# make test-plain   the tests of sockets and what stands on them once more, with libevent's own reading and writing
 # make check   ruff and mypy
 # make bench   pylibevent beside its peers: docs/benchmarks.md; BENCH_ARGS="--quick --only tcp" prints only
 #
@@ -13,18 +14,24 @@ PYTEST_ARGS =
 # Many tests wait for a timer, so more processes than cores. PROCESSES=0 runs all in one.
 PROCESSES = 4
 BENCH_ARGS = --docs docs
+# What compares both itself isn't among them.
+KINDS = bufferevent filter layers lifetime listener max_single monkey pair ratelimit regress tls
+PLAIN = $(filter-out %_relay.py %_accuracy.py %_clock.py, $(foreach kind, $(KINDS), $(wildcard tests/test_$(kind)*.py)))
 
 RECIPE = build_ffi.py setup.py pyproject.toml
 SOURCES = $(wildcard csrc/*.c csrc/*.h)
 
 .NOTPARALLEL: # apt and pip lock each other out
-.PHONY: demo test check bench build clean system system-test
+.PHONY: demo test test-plain check bench build clean system system-test
 
 demo: build $(VENV)/demo.txt
 	$(VENV)/bin/python examples/demo.py
 
 test: system-test build $(VENV)/test.txt
 	$(VENV)/bin/python -X dev -W error -m pytest -n $(PROCESSES) $(PYTEST_ARGS)
+
+test-plain: system-test build $(VENV)/test.txt
+	$(VENV)/bin/python -W error -m pytest -n $(PROCESSES) --plain-io $(PYTEST_ARGS) $(PLAIN)
 
 check: build $(VENV)/check.txt
 	$(VENV)/bin/ruff check .

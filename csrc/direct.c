@@ -171,6 +171,7 @@ before_direct_free(struct pev_bev *h)
 		event_free(s->stall);
 	s->stall = NULL;
 	pev_ssl_keep_session(s);
+	pev_limits_free(h); /* which starts what they had stopped */
 	event_del(&h->bev->ev_read); /* libevent must forget the descriptor before its number is used again */
 	event_del(&h->bev->ev_write);
 	if (fd >= 0 && (h->options & BEV_OPT_CLOSE_ON_FREE))

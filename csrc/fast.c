@@ -15,6 +15,9 @@
  *   5. What comes into an empty output otherwise makes ev_write active, and not pending: it is written in the next round
  *      of the loop, by libevent's own callback, without a look at whether the socket could take it.
  *   6. A bufferevent with a lock is left to libevent.
+ *   7. A pass reads no more than PEV_READY_BYTES: Python shall find it in the processor's cache. Sockets that the poll found beyond
+ *      that wait for a later pass, and there is no other poll before. The system remembers them too, so the list may be
+ *      thrown away at any time.
  */
 #include "pylibevent.h"
 
@@ -159,8 +162,7 @@ read_fresh(struct pev_bev *h, int fd)
 	h->fresh_length = (unsigned)n;
 	loop->arena_used += pev_fast_room((size_t)n);
 	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
-	loop->bytes_noted += (size_t)n;
-	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
+	pev_note_fresh(&h->source, (size_t)n, bufferevent_get_priority(h->bev));
 	return n;
 }
 
@@ -257,6 +259,25 @@ read_nothing(struct bufferevent *bev, ssize_t n, evutil_socket_t fd, short what)
 		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, errno);
 }
 
+/* Rule 7. */
+static void
+wait(struct pev_bev *h)
+{
+	if (h->waiting)
+		return;
+	h->waiting = 1;
+	TAILQ_INSERT_TAIL(&h->source.loop->waiting, h, next_waiting);
+}
+
+static void
+forget_waiting(struct pev_bev *h)
+{
+	if (!h->waiting)
+		return;
+	h->waiting = 0;
+	TAILQ_REMOVE(&h->source.loop->waiting, h, next_waiting);
+}
+
 static void
 on_fast_read(evutil_socket_t fd, short what, void *arg)
 {
@@ -265,6 +286,11 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 	ssize_t n;
 	if (!(what & EV_READ) || !may_read(h)) {
 		libevent_read(fd, what, bev);
+		return;
+	}
+	forget_waiting(h);
+	if (h->source.loop->patient && h->source.loop->bytes_noted >= PEV_READY_BYTES && h->relay == NULL) {
+		wait(h);
 		return;
 	}
 	if (h->fresh_length)
@@ -314,6 +340,27 @@ pev_fast_put_in(struct pev_bev *h, const char *data, size_t n)
 		evbuffer_freeze(input, 0);
 	if (r < 0)
 		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
+}
+
+/* A pass begins, and needs no poll if anything is noted after this. */
+void
+pev_fast_serve(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL && loop->bytes_noted < PEV_READY_BYTES && loop->n_noted < PEV_READY_MAX) {
+		forget_waiting(h);
+		if (h->bev->ev_read.ev_evcallback.evcb_flags & EVLIST_INSERTED)
+			on_fast_read(event_get_fd(&h->bev->ev_read), EV_READ, h);
+	}
+}
+
+/* The next poll finds them again. */
+void
+pev_fast_forget_waiting(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL)
+		forget_waiting(h);
 }
 
 /* What was read and not taken goes where everybody expects it. */
@@ -521,6 +568,7 @@ void
 pev_fast_stop(struct pev_bev *h)
 {
 	pev_fast_forget(h);
+	forget_waiting(h);
 	if (!h->fast)
 		return;
 	if (event_get_callback(&h->bev->ev_read) == on_fast_read) {

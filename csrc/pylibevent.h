@@ -147,6 +147,7 @@ struct pev_loop {
 	struct pev_mark *marks; /* of rest.c, one a priority */
 	int n_marks;            /* that are on their way */
 	int marked;
+	int patient;            /* this pass leaves on the fast path what is too much for one, and goes on */
 	int brief;              /* this pass is to end though only C has work */
 	int defers;             /* there may be deferred callbacks */
 	int n_priorities;
@@ -166,6 +167,7 @@ struct pev_loop {
 	char *records; /* where ciphertext is gathered, once there was more than one record to send */
 	size_t arena_used;
 	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
+	TAILQ_HEAD(, pev_bev) waiting; /* those that the last poll found, and whose turn comes in a later pass */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
@@ -263,6 +265,7 @@ void pev_source_forget_safely(struct pev_source *source);
 void pev_source_leave(struct pev_source *source);
 void pev_source_discard(struct pev_source *source);
 void pev_note(struct pev_source *source, unsigned what, int priority);
+void pev_note_fresh(struct pev_source *source, size_t n, int priority);
 void pev_end_pass(struct pev_loop *loop);
 void pev_end_poll(struct pev_loop *loop, int priority);
 int pev_default_priority(const struct pev_loop *loop);
@@ -371,13 +374,14 @@ struct pev_bev {
 	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
+	unsigned char waiting;    /* on its loop's list */
 	unsigned char cut;        /* nothing more may be written: the end was said, or nobody is there who could get it */
 	int exports;              /* memoryviews lent out over input or output */
 	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
 	uint64_t sent_before;     /* the pass before which something was sent at once */
 	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
 	unsigned expected;        /* bytes of the next read, 0 before the first */
-	TAILQ_ENTRY(pev_bev) next_fresh;
+	TAILQ_ENTRY(pev_bev) next_fresh, next_waiting;
 	struct evbuffer_cb_entry *drain_callback, *output_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
@@ -569,6 +573,8 @@ void pev_fast_take_over(struct pev_bev *h);
 void pev_fast_stop(struct pev_bev *h);
 void pev_fast_settle(struct pev_bev *h);
 void pev_fast_settle_all(struct pev_loop *loop);
+void pev_fast_serve(struct pev_loop *loop);
+void pev_fast_forget_waiting(struct pev_loop *loop);
 void pev_fast_forget(struct pev_bev *h);
 void pev_fast_wait(struct pev_bev *h);
 void pev_fast_flush(struct pev_bev *h);

@@ -297,8 +297,7 @@ hand_on(struct pev_bev *h, char *at, size_t n)
 	h->fresh_start = (unsigned)(at - loop->arena);
 	h->fresh_length = (unsigned)n;
 	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
-	loop->bytes_noted += n;
-	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
+	pev_note_fresh(&h->source, n, bufferevent_get_priority(h->bev));
 }
 
 /* libevent looks at what is there: OpenSSL says again what it wants. */

@@ -48,22 +48,39 @@ output_length(const struct pev_bev *h)
 	return evbuffer_get_length(bufferevent_get_output(h->bev));
 }
 
+static int
+is_tls(const struct pev_bev *h)
+{
+	return h->layer != NULL && h->layer->end_writing != NULL;
+}
+
 /* What is told to it goes on to what it stands on: a filter, and not TLS, whose end is an end. */
 static int
 goes_on_below(const struct pev_bev *h)
 {
-	return h->under != NULL && h->under->bev != NULL && h->layer->end_writing == NULL;
+	return h->under != NULL && h->under->bev != NULL && !is_tls(h);
+}
+
+/* Where bytes may pile up further down. TLS keeps a bound (ssl.c) on what waits in the one that it stands on, not below that. */
+static struct pev_bev *
+outlet(const struct pev_bev *h)
+{
+	struct pev_bev *under = h->under;
+	if (under == NULL || under->bev == NULL)
+		return NULL;
+	return is_tls(h) && under->under == NULL ? NULL : under;
 }
 
 /* Bytes that wait to be sent. What a filter itself holds back, while nothing waits below, may need more to go on. */
 static size_t
 waiting(const struct pev_bev *h)
 {
+	const struct pev_bev *under = outlet(h);
 	size_t below;
-	if (!goes_on_below(h))
+	if (under == NULL)
 		return output_length(h);
-	below = waiting(h->under);
-	return below ? below + output_length(h) : 0;
+	below = waiting(under);
+	return below || is_tls(h) ? below + output_length(h) : 0;
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -156,11 +173,9 @@ pass_end(struct pev_relay *r, struct pev_bev *from)
 static void
 hear_when_sent(struct pev_bev *h)
 {
-	while (goes_on_below(h)) {
-		h = h->under;
+	while ((h = outlet(h)) != NULL)
 		if (output_length(h) > 0)
 			pev_call_when_sent(h);
-	}
 }
 
 static void
@@ -190,6 +205,13 @@ counter(struct pev_relay *r, const struct pev_bev *from)
 	return side(r, from) == 0 ? &r->record.sent : &r->record.received;
 }
 
+/* Before the relay began: TLS that has said close_notify. */
+static int
+has_ended_writing(const struct pev_bev *to)
+{
+	return to->cut && is_tls(to);
+}
+
 /* All that has come in. Writing may end the relay, and close any bufferevent. */
 static void
 pass_on(struct pev_bev *from)
@@ -203,6 +225,10 @@ pass_on(struct pev_bev *from)
 	int failed;
 	if (n == 0)
 		return;
+	if (has_ended_writing(to)) {
+		end(r, to, BEV_EVENT_WRITING | BEV_EVENT_ERROR, EPIPE);
+		return;
+	}
 	loop->relaying++;
 	failed = evbuffer_add_buffer(bufferevent_get_output(to->bev), input) < 0;
 	loop->relaying--;
@@ -398,5 +424,6 @@ pev_relay_stop(struct pev_relay *r)
 void
 pev_relay_look(struct pev_relay *r, struct pev_relay_record *out)
 {
+	PEV_VISIT(pev_visit_alone(r->source.loop));
 	*out = r->record;
 }

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support import GIVE_UP
+from support import GIVE_UP, run_until, socket_pair
 
 import pylibevent as ev
 
@@ -79,3 +79,21 @@ def test_closing_the_base_ends_the_wait(rng: random.Random) -> None:
         for _ in range(4):
             base.loop(ev.LoopFlag.NONBLOCK)
         base.close()
+
+
+def test_a_close_that_lingers_where_there_are_priorities() -> None:
+    """That all is sent is told when there is no bufferevent of libevent's any more."""
+    with ev.EventBase(priorities=3) as base, socket_pair() as (near, far):
+        bev = ev.SocketBufferEvent(base, near)
+        bev.priority = 2
+        bev.output.write(b"x" * 1_000_000)
+        bev.close()
+        got = bytearray()
+
+        def take(event: ev.Event, what: ev.EventFlag) -> None:
+            with contextlib.suppress(BlockingIOError):
+                got.extend(far.recv(1 << 20))
+
+        with base.timer(0.001, take, persist=True):
+            run_until(base, lambda: len(got) == 1_000_000)
+        base.dispatch()

@@ -26,7 +26,7 @@ OPTIONS = [ev.Option(0), ev.Option.DEFER_CALLBACKS, ev.Option.THREADSAFE]
 sizes = st.sampled_from([1, 2, 100, 1000, 4095, 4096])  # what one read of libevent's takes
 marks = st.sampled_from([0, 1, 10, 5000])
 
-STEPS = st.one_of(
+TRAFFIC = st.one_of(
     st.tuples(st.just("peer sends"), sizes),
     st.tuples(st.just("peer ends"), st.none()),
     st.tuples(st.just("write"), st.sampled_from([0, 1, 100, 5000, ONE_WRITE])),
@@ -35,19 +35,28 @@ STEPS = st.one_of(
     st.tuples(st.just("pass on"), st.none()),
     st.tuples(st.just("read"), st.sampled_from([-1, 1, 100])),
     st.tuples(st.just("look"), st.none()),
+    st.tuples(st.just("trigger"), st.sampled_from([READ, WRITE])),
+    st.tuples(st.just("turn"), st.none()),
+    st.tuples(st.just("turn"), st.none()),
+)
+CHANGES = st.one_of(
     st.tuples(st.just("low"), marks),
     st.tuples(st.just("high"), marks),
     st.tuples(st.just("enable"), st.sampled_from([READ, WRITE, READ | WRITE])),
     st.tuples(st.just("disable"), st.sampled_from([READ, WRITE, READ | WRITE])),
     st.tuples(st.just("reader"), st.sampled_from(["all", "some", "nothing", "none", "echo", "move", "disable", "close"])),
     st.tuples(st.just("writer"), st.booleans()),
-    st.tuples(st.just("trigger"), st.sampled_from([READ, WRITE])),
     st.tuples(st.just("watch"), st.sampled_from(["input", "output"])),
     st.tuples(st.just("single"), st.sampled_from([0, 1000])),
-    st.tuples(st.just("turn"), st.none()),
-    st.tuples(st.just("turn"), st.none()),
-    st.tuples(st.just("turn"), st.none()),
+    st.tuples(st.just("limit"), st.sampled_from([None, ev.RateLimit(100, None, tick=1e6), ev.RateLimit(5000, 300, tick=1e6)])),
+    st.tuples(st.just("join"), st.booleans()),
+    st.tuples(st.just("freeze"), st.sampled_from(["input", "output"])),
+    st.tuples(st.just("unfreeze"), st.sampled_from(["input", "output"])),
 )
+STEPS = st.tuples(
+    st.lists(CHANGES, max_size=3),
+    st.lists(st.one_of(TRAFFIC, TRAFFIC, CHANGES), min_size=1, max_size=14),
+).map(lambda two: [*two[0], *two[1]])
 
 
 class Connection:
@@ -61,11 +70,14 @@ class Connection:
         self.reading, self.writes = "all", False
         self.received = bytearray()
         self.sent = self.written = 0
+        self.output_watched = False
+        self.group = ev.RateLimitGroup(base, ev.RateLimit(6000, 6000, tick=1e6))
         self.set_callbacks()
         self.bev.enable()
 
     def close(self) -> None:
         self.bev.abort()
+        self.group.close()
         self.peer.close()
 
     def set_callbacks(self) -> None:
@@ -76,6 +88,12 @@ class Connection:
 
     def on_read(self, bev: ev.BufferEvent) -> None:
         self.record.append("read")
+        try:
+            self.take(bev)
+        except (OSError, BufferError) as error:
+            self.record.append(type(error))
+
+    def take(self, bev: ev.BufferEvent) -> None:
         if self.reading == "all":
             self.record.append(bev.read())
         elif self.reading == "some":
@@ -118,7 +136,10 @@ class Connection:
                 self.written += size
                 getattr(self, name.replace(" ", "_"))(argument)
         elif not self.bev.closed:
-            self.record.append(getattr(self, name.replace(" ", "_"))(argument))
+            try:
+                self.record.append(getattr(self, name.replace(" ", "_"))(argument))
+            except BufferError as error:
+                self.record.append(type(error))
 
     def waiting(self) -> int:
         """How many bytes wait in the socket."""
@@ -141,6 +162,7 @@ class Connection:
         self.written = 0
         if not self.bev.closed:
             self.record.append((len(self.bev.input), len(self.bev.output), self.bev.enabled))
+            self.record.append((self.bev.read_limit, self.bev.write_limit, self.group.read_limit, self.group.totals))
         self.record.append(bytes(self.received))
         self.received.clear()
 
@@ -149,18 +171,19 @@ class Connection:
         return (len(self.record), len(self.received), *waiting)
 
     def write(self, size: int) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, BufferError):
             self.bev.write(self.data(size))
 
     def write_buffer(self, size: int) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, BufferError):
             self.bev.write_buffer(ev.Buffer(self.data(size)))
 
     def output(self, size: int) -> None:
-        self.bev.output.write(self.data(size))
+        with contextlib.suppress(BufferError, BrokenPipeError):
+            self.bev.output.write(self.data(size))
 
     def pass_on(self, _: None) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, BufferError):
             self.bev.write_buffer(self.bev.input)
 
     def read(self, size: int) -> bytes:
@@ -170,10 +193,12 @@ class Connection:
         return bytes(self.bev.input)
 
     def low(self, mark: int) -> None:
-        self.bev.set_watermark(READ, mark, self.bev.watermark(READ).high)
+        high = self.bev.watermark(READ).high
+        self.bev.set_watermark(READ, min(mark, high) if high else mark, high)
 
     def high(self, mark: int) -> None:
-        self.bev.set_watermark(READ, self.bev.watermark(READ).low, mark)
+        low = self.bev.watermark(READ).low
+        self.bev.set_watermark(READ, min(low, mark) if mark else low, mark)
 
     def enable(self, events: ev.EventFlag) -> None:
         self.bev.enable(events)
@@ -192,16 +217,40 @@ class Connection:
         self.set_callbacks()
 
     def trigger(self, flag: ev.EventFlag) -> None:
-        self.bev.trigger(flag)
+        if not self.output_watched:  # whose callback ends a pass: another one with the fast path
+            self.bev.trigger(flag)
 
     def watch(self, which: str) -> None:
         self.turn()
         if self.bev.closed:
             return
+        self.output_watched |= which == "output"
         getattr(self.bev, which).add_callback(lambda buffer, change: self.record.append((which, change.added)))
 
     def single(self, size: int) -> None:
         self.bev.max_single_read = self.bev.max_single_write = size
+
+    def limit(self, limit: ev.RateLimit | None) -> None:
+        self.turn()  # what was written before is charged, or not
+        if not self.bev.closed:
+            self.bev.set_rate_limit(limit)
+
+    def join(self, wanted: bool) -> None:
+        self.turn()
+        if self.bev.closed:
+            return
+        if wanted:
+            self.group.add(self.bev)
+        elif self.bev in self.group:
+            self.group.remove(self.bev)
+
+    def freeze(self, which: str) -> None:
+        self.turn()
+        if not self.bev.closed:
+            getattr(self.bev, which).freeze(start=which == "input")
+
+    def unfreeze(self, which: str) -> None:
+        getattr(self.bev, which).unfreeze(start=which == "input")
 
 
 def play(fast_io: bool, options: ev.Option, steps: list[tuple[str, Any]]) -> list[Any]:
@@ -237,8 +286,8 @@ def watched(record: list[Any]) -> dict[str, int]:
     return total
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-@given(options=st.sampled_from(OPTIONS), steps=st.lists(STEPS, max_size=14))
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@given(options=st.sampled_from(OPTIONS), steps=STEPS)
 def test_python_can_not_tell_the_difference(options: ev.Option, steps: list[tuple[str, Any]]) -> None:
     plain, fast = play(False, options, steps), play(True, options, steps)
     assert joined(fast) == joined(plain)

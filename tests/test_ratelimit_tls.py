@@ -187,3 +187,23 @@ def test_removed_while_a_record_waits(base: ev.EventBase, contexts: Contexts) ->
     server.set_rate_limit(None)
     run_until(base, lambda: taker.data == DATA, 5)
     end(base, client, server)
+
+
+@pytest.mark.parametrize("where", ["own", "group"])
+def test_the_socket_form_closed_while_a_limit_stops_it(
+    contexts: Contexts, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Taking the limit away would have libevent watch a descriptor that is closed."""
+    with ev.EventBase() as base:
+        server, client = tls_pair(base, contexts, direct=True)
+        run_until(base, lambda: server.version and client.version)
+        limit = ev.RateLimit(100, 100, tick=1e6)
+        with ev.RateLimitGroup(base, limit) as group:
+            for bev in (server, client):
+                group.add(bev) if where == "group" else bev.set_rate_limit(limit)
+                bev.write(DATA)
+            run_for(base, 0.05)
+            assert server.max_to_write <= 0
+            server.abort()
+            run_for(base, 0.01)
+    assert not caplog.records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import time
@@ -180,10 +181,8 @@ def test_a_close_in_the_middle_ends_it(
                     chain.outer[closed % 2].close()
                 else:
                     getattr(chain.all[closed % len(chain.all)], how)()
-            try:
+            with contextlib.suppress(ev.ClosedError, BrokenPipeError):
                 chain.do(name, *arguments)
-            except (ev.ClosedError, BrokenPipeError):
-                pass
         for bev in chain.outer:
             bev.abort()
         for bev in chain.all:

@@ -25,6 +25,7 @@ from .._libevent import ffi, lib
 from .._library import drain_log
 from ..buffer.news import has_news, settle
 from ..errors import (
+    ClosedError,
     check,
     check_callable,
     check_descriptor,
@@ -398,7 +399,12 @@ class EventBase(Handle):
 
     def _priority_of(self, ready: Callable[[int, int], None] | None) -> int:
         owner = getattr(ready, "__self__", None)
-        return int(getattr(owner, "priority", 0)) if self._priorities > 1 else 0
+        if self._priorities == 1:
+            return 0
+        try:
+            return int(getattr(owner, "priority", 0))
+        except ClosedError:
+            return self._priorities // 2  # what a bufferevent says when its close has sent all
 
     def _urgent(self, priority: int) -> None:
         """An event was made active: if it is more urgent than what runs, it is next, as in C."""
