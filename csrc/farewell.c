@@ -107,10 +107,8 @@ void
 pev_farewell(struct pev_loop *loop, int fd, double seconds)
 {
 	struct timeval tv;
-	if (seconds > 0 && pev_timeval(seconds, &tv) == 0) {
-		int waits = unsent(fd) > 0 && shutdown(fd, SHUT_WR) == 0;
-		if (discard(fd) && waits && start_farewell(loop, fd, &tv) == 0)
-			return;
-	}
+	if (seconds > 0 && pev_timeval(seconds, &tv) == 0 && discard(fd) && unsent(fd) > 0 && shutdown(fd, SHUT_WR) == 0 &&
+	    start_farewell(loop, fd, &tv) == 0)
+		return;
 	close(fd);
 }

@@ -469,6 +469,7 @@ void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
+int pev_socket_give(struct pev_bev *h, int fd);
 int pev_bev_hears(const struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);

@@ -65,6 +65,20 @@ pev_bev_get_fd(struct pev_bev *h)
 	return fd < 0 ? -EBADF : fd;
 }
 
+int
+pev_socket_give(struct pev_bev *h, int fd)
+{
+	if (bufferevent_setfd(h->bev, fd) < 0)
+		return -PEV_EFAILED;
+	pev_fast_take_over(h);
+	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
+	evbuffer_freeze(h->bev->output, 1);
+	hush(h->bev);
+	h->made_fd = 0;
+	h->ended = 0;
+	return 0;
+}
+
 /* A new descriptor, or -1. The old one is left to the caller. */
 int
 pev_bev_set_fd(struct pev_bev *h, int fd)
@@ -75,15 +89,7 @@ pev_bev_set_fd(struct pev_bev *h, int fd)
 		return code;
 	if (!pev_bev_is_socket(h))
 		return -PEV_EKIND;
-	if (bufferevent_setfd(h->bev, fd) < 0)
-		return -PEV_EFAILED;
-	pev_fast_take_over(h);
-	evbuffer_freeze(h->bev->input, 0); /* setfd lifts what the constructor froze */
-	evbuffer_freeze(h->bev->output, 1);
-	hush(h->bev);
-	h->made_fd = 0;
-	h->ended = 0;
-	return 0;
+	return pev_socket_give(h, fd);
 }
 
 /* The address of this end, or of the peer's. */

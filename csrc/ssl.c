@@ -63,6 +63,14 @@ refuse_session(struct pev_ssl *s)
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
+/* 32 KiB that an idle connection doesn't need. A handshake does, again and again: it keeps them. */
+static void
+release_buffers(SSL *ssl)
+{
+	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+	SSL_free_buffers(ssl); /* not while something is in them; the next read comes back to it */
+}
+
 /* The handshake is done, perhaps not for the first time: what is to be told. */
 short
 pev_ssl_connected(struct pev_ssl *s, short what)
@@ -72,6 +80,7 @@ pev_ssl_connected(struct pev_ssl *s, short what)
 		return 0;
 	h->open = 1;
 	pev_ssl_done(s);
+	release_buffers(s->ssl);
 	if (!pev_link_is_trusted(s->ssl))
 		return refuse_session(s);
 	pev_bev_opened(h);
@@ -220,6 +229,67 @@ pev_ssl_start(struct pev_bev *h, double seconds)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ a server's, in one step */
+
+/* A descriptor on which the peer speaks first: it is watched for reading only. libevent's own way, with the descriptor there
+ * from the start, asks OpenSSL for a handshake three times before anything can have come, and waits for writing in vain. */
+static int
+give_descriptor(struct pev_bev *below, int fd)
+{
+	int code;
+	bufferevent_disable(below->bev, EV_WRITE);
+	code = pev_socket_give(below, fd);
+	below->bev->enabled |= EV_WRITE;
+	return code;
+}
+
+/* A socket bufferevent with TLS on it, for a server; is_ready: the descriptor doesn't block. If it fails, the descriptor is
+ * still the caller's. */
+struct pev_bev *
+pev_ssl_accept(struct pev_loop *loop, struct pev_tls_context *context, int fd, int is_ready, int options, double seconds,
+    uint64_t id_below, uint64_t id)
+{
+	PEV_VISIT(pev_visit_alone(loop));
+	struct pev_bev *below, *h;
+	int code = is_ready ? 0 : pev_set_nonblocking(fd);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	pev_set_nodelay(fd);
+	below = pev_bev_socket_new(loop, -1, options, id_below);
+	if (below == NULL)
+		return NULL;
+	h = pev_ssl_filter_new(below, context, 1, NULL, 0, 0, NULL, options, id);
+	if (h == NULL) {
+		code = errno;
+		pev_bev_drop(below);
+		errno = code;
+		return NULL;
+	}
+	pev_ssl_of(h)->own_below = below;
+	code = give_descriptor(below, fd);
+	if (code < 0) {
+		pev_bev_drop(h);
+		errno = -code;
+		return NULL;
+	}
+	pev_ssl_of(h)->limit = seconds;
+	pev_ssl_begin(h);
+	return h;
+}
+
+/* The one below that Python has no object for yet, or NULL. let_go: it has one now, which drops it. */
+struct pev_bev *
+pev_ssl_own_below(struct pev_bev *h, int let_go)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_bev *below = pev_ssl_of(h)->own_below;
+	if (let_go)
+		pev_ssl_of(h)->own_below = NULL;
+	return below;
+}
+
 /* ------------------------------------------------------------------ closing */
 
 static void
@@ -282,6 +352,8 @@ before_ssl_free(struct pev_bev *h)
 	pev_ssl_stop_timer(s);
 	pev_ssl_keep_session(s);
 	pev_ssl_leave_below(s);
+	if ((h->options & BEV_OPT_CLOSE_ON_FREE) && h->under->bev != NULL)
+		bufferevent_disable(h->under->bev, EV_READ); /* or libevent reads on there, for the moment that it still has */
 }
 
 static void
@@ -303,6 +375,8 @@ pev_ssl_on_drop(struct pev_bev *h)
 	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
 	pev_tls_context_free(pev_ssl_of(h)->context);
+	if (pev_ssl_of(h)->own_below != NULL)
+		pev_bev_drop(pev_ssl_of(h)->own_below);
 }
 
 static const struct pev_layer ssl_layer = {

@@ -136,9 +136,9 @@ set_defaults(SSL_CTX *ctx, int is_server)
 {
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
-	/* Partial writes reorder data below 2.2 (facts of libevent 5.1); idle buffers cost 32 KiB a connection. */
+	/* Partial writes reorder data below 2.2 (facts of libevent 5.1). */
 	SSL_CTX_clear_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
-	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	if (SSL_CTX_get_security_level(ctx) < LEAST_SECURITY_LEVEL)
 		SSL_CTX_set_security_level(ctx, LEAST_SECURITY_LEVEL);
 	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION))

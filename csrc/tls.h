@@ -55,6 +55,7 @@ struct pev_ssl {
 	void *lower_arg;
 	struct evbuffer_cb_entry *lower_input, *lower_output;
 	short held, unheard;
+	struct pev_bev *own_below; /* the one below, while Python has no object for it: it is dropped together with this */
 	struct event *stall; /* the socket form's: something stands in the SSL that no descriptor tells of */
 	int n_errors;
 	unsigned long errors[PEV_TLS_ERRORS];

@@ -22,6 +22,7 @@ _PATH_MAX = 107
 _ABSTRACT_MAX = 108 if sys.platform == "linux" else _PATH_MAX
 # evutil_parse_sockaddr_port reads the port with atoi, and looks at nothing that follows.
 _TEXT = re.compile(r"\[[^\[\]]+\](:\d{1,5})?|[^:\[\]]+(:\d{1,5})?|[^\[\]]*:[^\[\]]*:[^\[\]]*")
+_INET = int(socket.AF_INET)  # the enum member compares in Python
 
 
 def _inet(address: tuple[Any, ...]) -> Any:
@@ -78,7 +79,7 @@ def to_c(address: Address) -> Any:
 
 def from_c(address: Any) -> Any:
     """The address as Python's socket module gives it: a tuple, or for AF_UNIX a str, or bytes if abstract."""
-    if address.family == socket.AF_INET:
+    if address.family == _INET:
         return (ffi.string(address.text).decode(), address.port)
     if address.family == socket.AF_INET6:
         return (ffi.string(address.text).decode(), address.port, address.flowinfo, address.scope_id)

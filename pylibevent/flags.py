@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Any, TypeVar
 
 from ._libevent import lib
+
+_Flag = TypeVar("_Flag", bound=IntFlag)
+
+
+def _quick(kind: type[_Flag]) -> type[_Flag]:
+    """``&`` and ``|`` are asked in most event callbacks, and enum's take a microsecond: find what was made once here too."""
+    made = kind._value2member_map_
+    slow_and, slow_or = kind.__and__, kind.__or__
+    int_and, int_or = int.__and__, int.__or__
+
+    def quick_and(self: Any, other: Any) -> Any:
+        found = made.get(int_and(self, other))
+        return slow_and(self, other) if found is None else found
+
+    def quick_or(self: Any, other: Any) -> Any:
+        found = made.get(int_or(self, other))
+        return slow_or(self, other) if found is None else found
+
+    for name, method in (("__and__", quick_and), ("__rand__", quick_and), ("__or__", quick_or), ("__ror__", quick_or)):
+        setattr(kind, name, method)
+    return kind
 
 
 class NamedFlag(IntFlag):
@@ -17,6 +39,7 @@ class NamedFlag(IntFlag):
         return format(str(self), spec)
 
 
+@_quick
 class EventFlag(NamedFlag):
     """What an event waits for, and what happened (``EV_*``)."""
 
@@ -63,6 +86,7 @@ class CountFlag(NamedFlag):
     ADDED = lib.EVENT_BASE_COUNT_ADDED
 
 
+@_quick
 class What(NamedFlag):
     """What happened to a bufferevent (``BEV_EVENT_*``)."""
 
@@ -74,6 +98,7 @@ class What(NamedFlag):
     CONNECTED = lib.BEV_EVENT_CONNECTED
 
 
+@_quick
 class Option(NamedFlag):
     """How a bufferevent works (``BEV_OPT_*``).
 

@@ -26,6 +26,7 @@ ErrorCallback: TypeAlias = "Callable[[Listener, OSError], object]"
 _ACCEPTED, _FAILED = lib.PEV_NOTE_ACCEPTED, lib.PEV_NOTE_ACCEPT_FAILED
 _DEFAULT_BACKLOG = 128
 _MOST_PAUSE = 1e6
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # told to Python's object it costs no look at the descriptor
 _MOST_BACKLOG = 2**31 - 1
 
 
@@ -224,9 +225,7 @@ class Listener(Handle):
             try:
                 if lib.pev_listener_next(self._h, peer, taken) < 0:
                     return
-                _adopt(sock, self._family, self._protocol, taken[0])
-                if not self._blocking:
-                    sock.setblocking(False)  # it is; Python's object doesn't know
+                _adopt(sock, self._family, self._protocol, taken[0], self._blocking)
                 address = from_c(peer) if peer.family else ""
                 callback = self._callback
             finally:
@@ -345,9 +344,14 @@ class Listener(Handle):
                 lib.pev_listener_drop(handle)
 
 
-def _adopt(sock: socket.socket, family: int, protocol: int, fd: int) -> None:
-    """Make this the object of a stream socket."""
-    socket.socket.__init__(sock, family, socket.SOCK_STREAM, protocol, fd)
+def _adopt(sock: socket.socket, family: int, protocol: int, fd: int, blocking: bool) -> None:
+    """Make this the object of a stream socket, which knows whether it blocks."""
+    if blocking:
+        socket.socket.__init__(sock, family, socket.SOCK_STREAM, protocol, fd)
+    else:
+        socket.socket.__init__(sock, family, socket.SOCK_STREAM | _NONBLOCK, protocol, fd)
+        if not _NONBLOCK:
+            sock.setblocking(False)
 
 
 def _options(close_on_exec: bool, blocking: bool, enabled: bool) -> int:

@@ -304,8 +304,9 @@ class BufferEvent(RateLimited):
             event: Called as ``event(bev, what)``: CONNECTED; TIMEOUT, after which that direction is disabled; EOF, after which
                 nothing comes in any more; ERROR, after which nothing comes at all. ``bev.error`` says why.
         """
-        for name, callback in (("read", read), ("write", write), ("event", event)):
-            check_callable(callback, name)
+        check_callable(read, "read")
+        check_callable(write, "write")
+        check_callable(event, "event")
         wants = (_EV_READ if read is not None else 0) | (_EV_WRITE if write is not None else 0)
         check(lib.pev_bev_want(self._h, wants), self)
         self._on_read, self._on_write, self._on_event = read, write, event
@@ -426,9 +427,9 @@ class BufferEvent(RateLimited):
         elif self._on_read is not None:
             self._on_read(self)
 
-    def _call_event(self, what: int) -> None:
+    def _call_event(self, what: int, _known: dict[int, What] = What._value2member_map_) -> None:  # type: ignore[assignment]
         if self._on_event is not None:
-            self._on_event(self, What(what))
+            self._on_event(self, _known[what] if what in _known else What(what))
 
     def _ended(self, events: int, detail: int) -> None:
         after_eof, self._eof = self._eof, self._eof or bool(events & _EOF)
@@ -700,6 +701,11 @@ class BufferEvent(RateLimited):
             return
         with contextlib.suppress(AttributeError):
             handle = object.__getattribute__(self, "_h")
+            if self._closed:
+                self._disown()
+                lib.pev_bev_drop(handle)
+                settle_quietly()
+                return
             self._input = self._output = None
             try:
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):

@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from .._handle import next_id
 from .._libevent import ffi, lib
@@ -94,6 +94,16 @@ class SocketBufferEvent(BufferEvent):
         self._nodelay = nodelay
         self._owner = _hand_over(sock, bits)
         self._start(base, handle, number, bits)
+
+    @classmethod
+    def _of(cls, base: EventBase, handle: Any, number: int, options: int) -> Self:
+        """The object for one that C has made on a connected socket, and that another stands on."""
+        self = cls.__new__(cls)
+        self._addresses = []
+        self._failure = self._lookup = self._owner = None
+        self._nodelay = True
+        self._start(base, handle, number, options)
+        return self
 
     # ------------------------------------------------------------ connecting
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .context import TLSContext
 
 contexts: weakref.WeakValueDictionary[int, TLSContext] = weakref.WeakValueDictionary()
-connections: weakref.WeakValueDictionary[int, TLSBufferEvent] = weakref.WeakValueDictionary()
+connections: dict[int, weakref.ref[TLSBufferEvent]] = {}
+"""Each is taken out when it is collected."""
 
 _Function = TypeVar("_Function", bound=Callable[..., int])
 
@@ -44,6 +45,12 @@ class VerifyStep(NamedTuple):
     """Whether it would be accepted."""
 
 
+def connection_of(number: int) -> TLSBufferEvent | None:
+    """The connection of this number, if there still is one."""
+    reference = connections.get(number)
+    return None if reference is None else reference()
+
+
 def current_context(connection: TLSBufferEvent) -> TLSContext:
     """The context that the connection is under now: the server name may have led to another."""
     return contexts.get(lib.pev_ssl_context_id(connection._h)) or connection._ctx
@@ -56,7 +63,7 @@ def _called_by_c(refusal: int) -> Callable[[_Function], _Function]:
 
 
 def _answer(number: int, refusal: int, ask: Callable[[TLSBufferEvent, TLSContext], int]) -> int:
-    connection = connections.get(number)
+    connection = connection_of(number)
     if connection is None:
         return refusal
     try:

@@ -8,9 +8,15 @@ Python is to say why it ended.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
 import os
+import socket
 import ssl
+import sys
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +31,8 @@ from ..errors import (
     TLSError,
     alert_of,
     check,
+    check_base,
+    check_descriptor,
     check_function,
     check_pointer,
     check_seconds,
@@ -45,8 +53,11 @@ if TYPE_CHECKING:
 
 _MOST_NAME = 253
 _THREADSAFE, _DEFER = int(Option.THREADSAFE), int(Option.DEFER_CALLBACKS)
-_PLAIN, _SESSION, _EVENTS = lib.PEV_NOTE_PLAIN, lib.PEV_NOTE_SESSION, lib.PEV_NOTE_EVENTS
-_DATA = lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE
+_PLAIN, _SESSION, _GONE = int(lib.PEV_NOTE_PLAIN), int(lib.PEV_NOTE_SESSION), int(lib.PEV_NOTE_GONE)
+_ERROR = int(What.ERROR) << lib.PEV_NOTE_EVENTS
+_SESSION_PLAIN_ERROR = _SESSION | _PLAIN | _ERROR
+_DATA = int(lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE)
+_CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
 
 
 class TLSBufferEvent(Peer):
@@ -59,6 +70,7 @@ class TLSBufferEvent(Peer):
     """
 
     __slots__ = (
+        "_below",
         "_chosen",
         "_connector",
         "_ctx",
@@ -71,6 +83,8 @@ class TLSBufferEvent(Peer):
         "_when_plain",
     )
 
+    _below: int
+    """The number of the one below that there is no object for yet; 0: none."""
     _chosen: TLSContext | None
     _connector: SocketBufferEvent | None
     _ctx: TLSContext
@@ -168,13 +182,43 @@ class TLSBufferEvent(Peer):
         """
         _check_context(ctx, server_side=True)
         limit = _limit(handshake_timeout, ctx)
-        options = Option(check_options(options))
+        bits = check_options(options)
+        if not direct and isinstance(sock, socket.socket) and bits & _CLOSE_ON_FREE:
+            return cls._accept_at_once(base, sock, ctx, bits, limit)
+        options = Option(bits)
         socket_bev = SocketBufferEvent(base, sock, options)
         try:
             return cls.wrap(socket_bev, ctx, server_side=True, options=options, handshake_timeout=limit or None, direct=direct)
         except BaseException:
             socket_bev.abort()
             raise
+
+    @classmethod
+    def _accept_at_once(cls, base: EventBase, sock: socket.socket, ctx: TLSContext, bits: int, limit: float) -> Self:
+        """What servers do for each connection, in one step; the object for the one below is made when somebody asks for it."""
+        check_base(base)
+        fd = check_descriptor(sock, "sock")
+        if ctx._ticket_keys is not None:
+            ctx._before_connection()
+        below, number = next_id(), next_id()
+        self = _whole(cls) if cls is TLSBufferEvent else cls.__new__(cls)
+        handle = lib.pev_ssl_accept(base._h, ctx._h, fd, sock.gettimeout() == 0, bits, limit, below, number)
+        check_pointer(handle, base)
+        self._begin_with(ctx, limit, handle, base, number, bits)
+        self._below = below
+        self._server_side = True
+        sock.detach()
+        return self
+
+    def _begin_with(self, ctx: TLSContext, limit: float, handle: Any, base: EventBase, number: int, bits: int) -> None:
+        """What all ways of making one do with the handle."""
+        self._ctx, self._chosen, self._limit = ctx, None, limit
+        self._session_key = self._failure = self._when_plain = None
+        self._underlying = self._connector = self._owner = self._server_hostname = None
+        self._direct = False
+        self._below = 0
+        self._start(base, handle, number, bits)
+        connections[number] = weakref.ref(self)
 
     @classmethod
     def wrap(
@@ -254,14 +298,11 @@ class TLSBufferEvent(Peer):
             )
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
-        self._ctx, self._chosen, self._limit = ctx, None, limit
-        self._session_key = key
-        self._direct, self._failure, self._when_plain = direct, None, None
-        self._underlying, self._connector, self._owner = (None if direct else underlying), None, None
+        self._begin_with(ctx, limit, handle, underlying.base, number, bits)
+        self._session_key, self._direct = key, direct
+        self._underlying = None if direct else underlying
         self._server_side = bool(server_side)
         self._server_hostname = None if host == ffi.NULL else host.decode()
-        self._start(underlying.base, handle, number, bits)
-        connections[number] = self
         if isinstance(underlying, SocketBufferEvent) and direct:
             self._take_over(underlying)
         else:
@@ -313,12 +354,22 @@ class TLSBufferEvent(Peer):
     @property
     def underlying(self) -> BufferEvent | None:
         """What carries the ciphertext (``bufferevent_get_underlying``). None: the socket form has none."""
+        if self._underlying is None and self._below:
+            handle = lib.pev_ssl_own_below(self._h, 0)
+            made = SocketBufferEvent._of(self._base, handle, self._below, self._options)
+            lib.pev_ssl_own_below(self._h, 1)
+            self._underlying, self._below = made, 0
         return self._underlying
 
     @property
     def fd(self) -> int:
         """The descriptor, or that of the underlying."""
-        return super().fd if self._underlying is None or self.closed else self._underlying.fd
+        if self.closed or self._direct:
+            return super().fd
+        if self._below:
+            fd = lib.pev_bev_get_fd(lib.pev_ssl_own_below(self._h, 0))
+            return -1 if fd == -errno.EBADF else check(fd, self)
+        return self._underlying.fd if self._underlying is not None else super().fd
 
     @property
     def context(self) -> TLSContext:
@@ -488,7 +539,7 @@ class TLSBufferEvent(Peer):
         callback, self._when_plain = self._when_plain, None
         if callback is None or self.closed:
             return
-        plain = self._underlying
+        plain = self.underlying
         if plain is not None:
             check(lib.pev_ssl_uncover(self._h), self)
         else:
@@ -527,25 +578,35 @@ class TLSBufferEvent(Peer):
         try:
             if what & _SESSION:
                 self._take_sessions()
-            if what >> _EVENTS & What.ERROR:
+            if what & _ERROR:
                 self._spoil_session()
-            self._ctx._tell_removed()
+            if self._ctx._on_remove_session is not None:
+                self._ctx._tell_removed()
         except BaseException:
             self._base._left.append((self._id, what, detail))
             raise
-        return what & ~int(_SESSION)
+        return what & ~_SESSION
 
-    def _ready(self, what: int, detail: int) -> None:
-        if what & ~_DATA:
+    def _ready(self, what: int, detail: int, tell: Callable[[BufferEvent, int, int], None] = BufferEvent._ready) -> None:
+        if what & _SESSION_PLAIN_ERROR or (what & ~_DATA and self._ctx._on_remove_session is not None):
             what = self._look_after_sessions(what, detail)
             if what & _PLAIN:
                 what &= ~_PLAIN
                 self._base.call_soon(self._uncover)
             if not what:
                 return
-        super()._ready(what, detail)
-        if what & lib.PEV_NOTE_GONE:
+        tell(self, what, detail)
+        if what & _GONE:
             self._let_go()
+
+    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not _exiting():
+            super().__del__(_exiting, _warn)
+            with contextlib.suppress(AttributeError):
+                connections.pop(object.__getattribute__(self, "_id"), None)
+
+
+_whole = object.__new__
 
 
 def _check_bare(underlying: BufferEvent) -> None:

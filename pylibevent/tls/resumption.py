@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import failures
 from .._libevent import ffi, lib
-from .answers import connections
+from .answers import connection_of
 from .session import TLSSession
 from .store import SessionStore
 
@@ -74,7 +74,7 @@ class StoreAccess:
 @ffi.def_extern(error=None)  # type: ignore[untyped-decorator]
 def pev_session_wanted(number: int, id: Any, length: int, once: int, answer: Any) -> None:
     """OpenSSL, inside a handshake: is there a session of this number?"""
-    bev = connections.get(number)
+    bev = connection_of(number)
     if bev is None:
         return
     try:

@@ -48,7 +48,7 @@ class TicketKeys(Handle):
         keep: How many keys are kept, from 2 to 15. A ticket can be used for at least ``rotation`` times ``keep - 1`` seconds.
     """
 
-    __slots__ = ("_due", "_given", "_keep", "_lock", "_own", "_rotation", "_store")
+    __slots__ = ("_due", "_given", "_keep", "_lock", "_made", "_rotation", "_store")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class TicketKeys(Handle):
         self._store = check_store(store, "store") if store is not None else None
         self._given = keys is not None
         self._lock = threading.Lock()
-        self._own: dict[int, bytes] = {}  # by slot, what this process made or saw
+        self._made: dict[int, bytes] = {}  # by slot, what this process made or saw
         self._h = check_pointer(lib.pev_ticket_keys_new(), "a TicketKeys")
         self._set(given)
         self._due = 0.0 if self._store is not None else time.monotonic() + self._rotation
@@ -153,18 +153,18 @@ class TicketKeys(Handle):
             why = f"{type(error).__name__}: {error}"  # a record that keeps the error keeps all that it passed
             _logger.warning("ticket keys: %r failed, the keys stay as they are: %s", store, why)
             return
-        mine = self._own
-        self._own = {n: key for n in shared if (key := shared[n] or mine.get(n)) is not None}
-        first = [self._own[n] for n in (slot, slot + 1)]
-        older = [self._own[n] for n in range(slot - 1, slot - self._keep, -1) if n in self._own]
-        lost = [key for n, key in mine.items() if n in shared and key != self._own[n]]
+        mine = self._made
+        self._made = {n: key for n in shared if (key := shared[n] or mine.get(n)) is not None}
+        first = [self._made[n] for n in (slot, slot + 1)]
+        older = [self._made[n] for n in range(slot - 1, slot - self._keep, -1) if n in self._made]
+        lost = [key for n, key in mine.items() if n in shared and key != self._made[n]]
         self._set(list(dict.fromkeys([*first, *older, *lost]))[: lib.PEV_TICKET_KEYS_MOST])
 
     def _shared(self, store: SessionStore, slot: int, *, make: bool) -> bytes | None:
         name = b"pylibevent ticket key, %d of %d s" % (slot, self._rotation)
         key = store.get(name)
         if key is None and make:
-            store.put(name, self._own.get(slot) or make_key(), self._rotation * (self._keep + 1))
+            store.put(name, self._made.get(slot) or make_key(), self._rotation * (self._keep + 1))
             key = store.get(name)  # somebody else may have been faster, or slower
         if key is None and not make:
             return None
