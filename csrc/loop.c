@@ -436,9 +436,12 @@ static int
 hand_over(struct pev_loop *loop)
 {
 	int n = 0;
+	unsigned other = 0;
 	struct pev_source *source;
 	while (n < PEV_READY_MAX && (source = TAILQ_FIRST(&loop->noted)) != NULL) {
-		struct pev_ready *entry = &loop->ready[n++];
+		struct pev_ready *entry = &loop->ready[n];
+		loop->reads[n++] = source->id;
+		other |= (source->noted ^ PEV_NOTE_READ) | (unsigned)source->detail;
 		entry->id = source->id;
 		entry->what = source->noted;
 		entry->detail = source->detail;
@@ -451,7 +454,7 @@ hand_over(struct pev_loop *loop)
 	}
 	loop->statistics.noted += (unsigned)n;
 	loop->n_ready = n;
-	return n;
+	return n && !other ? n | PEV_PASS_READS : n;
 }
 
 __thread struct pev_loop *pev_passing;
@@ -550,6 +553,13 @@ const struct pev_ready *
 pev_loop_ready(struct pev_loop *loop)
 {
 	return loop->ready;
+}
+
+/* The numbers alone: enough where a pass says PEV_PASS_READS. */
+const uint64_t *
+pev_loop_reads(struct pev_loop *loop)
+{
+	return loop->reads;
 }
 
 /* Where pev_bev_take finds bytes: PEV_ARENA_SIZE of them. */

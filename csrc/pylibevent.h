@@ -132,6 +132,7 @@ struct pev_loop {
 	unsigned n_noted;
 	size_t bytes_noted;
 	struct pev_ready ready[PEV_READY_MAX];
+	uint64_t reads[PEV_READY_MAX]; /* their numbers */
 	int n_ready; /* handed over by the last pass */
 	struct timeval now; /* the time of the last pass */
 	struct pev_statistics statistics;

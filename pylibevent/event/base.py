@@ -13,6 +13,7 @@ libevent is not on the stack. ``loop`` is nothing but that, again and again. Wha
 from __future__ import annotations
 
 import collections
+import itertools
 import struct
 import sys
 import warnings
@@ -50,6 +51,10 @@ _AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
 _READ = lib.PEV_NOTE_READ
 _COUNT = 0xFFFF
+_READS = lib.PEV_PASS_READS
+_MOST_READS = _READS + _COUNT
+_unpack = ffi.unpack
+_ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
 _ENTRY_SIZE = _ENTRY.size
 _loop_pass = lib.pev_loop_pass
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
@@ -89,6 +94,7 @@ class EventBase(Handle):
         "_passed",
         "_priorities",
         "_readers",
+        "_reads",
         "_resolver",
         "_running",
         "_serial",
@@ -136,6 +142,7 @@ class EventBase(Handle):
         self._own(check_pointer(handle, f"an EventBase of {config!r}"))
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
+        self._reads = lib.pev_loop_reads(handle)
         self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)
         if priorities > 1:
             self.priorities = priorities
@@ -230,10 +237,21 @@ class EventBase(Handle):
         What the last pass found is left to the caller where it takes more than calling.
         """
         soon, view, handle, unraised = self._soon, self._view, self._h, self._unraised
+        reads = self._reads
         flags_taken = flags | lib.PEV_PASS_TAKEN
         while True:
             taken, self._taken = self._taken, False
             found: int = _loop_pass(handle, flags_taken if taken else flags)
+            if _READS < found <= _MOST_READS and not (unraised or strays or has_news()):
+                self._serial += 1
+                numbers = iter(_unpack(reads, found & _COUNT))
+                due = zip(numbers, _ALL_READ, _NO_DETAIL, strict=False)  # entries of what is left, whenever that is
+                self._due = due
+                self._taken = True
+                self._call_readers(numbers)
+                if soon or self._turn or self._left or self._on_exception is not None:
+                    return found
+                continue
             if not 0 < found <= _COUNT or unraised or strays or has_news():
                 return self._look_at(found)
             self._serial += 1
@@ -312,6 +330,28 @@ class EventBase(Handle):
             raise
         self._due = None
         return called
+
+    def _call_readers(self, numbers: Iterator[int]) -> None:
+        """The same where all that is due is to read: ``_due`` takes its entries from these numbers."""
+        number = 0
+        readers = self._readers
+        try:
+            for number in numbers:
+                if number in readers:
+                    callback, bev = readers[number]
+                    callback(bev)
+                elif number in self._armed:
+                    self._armed[number](_READ, 0)
+                if self._turn and self._turn & _AT_ONCE:
+                    return
+        except BaseException as error:
+            at = error.__traceback__
+            done = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] in JUMPS_BACK
+            if number and not done and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, _READ, 0))
+                self._keep_or_drop(error)
+            raise
+        self._due = None
 
     def _keep_or_drop(self, error: BaseException) -> None:
         """What is left last comes again if its callback had not begun when a signal's handler raised this."""
