@@ -23,7 +23,7 @@ CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
 NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
-NAMES += ["finish", "inspect", "session", "ticket", "seal"]
+NAMES += ["finish", "inspect", "session", "ticket", "seal", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
 SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "policy", "resumption"]
 

@@ -26,10 +26,10 @@ class OnPylibevent:
         self.base = ev.EventBase()
 
     def add(self, seconds: float, callback: Callable[[], None]) -> Any:
-        return self.base.timer(seconds, lambda event, what: callback())
+        return self.base.call_later(seconds, callback)
 
     def delete(self, timer: Any) -> None:
-        timer.delete()
+        timer.cancel()
 
     def turn(self) -> None:
         self.base.loop(self.ev.LoopFlag.NONBLOCK)

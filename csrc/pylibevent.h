@@ -70,6 +70,7 @@ enum {
 	PEV_LAYER_LISTENER,
 	PEV_LAYER_DNS,
 	PEV_LAYER_EVENT,
+	PEV_LAYER_DEADLINE,
 	PEV_LAYERS
 };
 
@@ -106,6 +107,7 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "session.cdef.h"
 #include "ticket.cdef.h"
 #include "seal.cdef.h"
+#include "deadline.cdef.h"
 
 /* ---- loop.c ---- */
 

@@ -30,7 +30,7 @@ from .errors import (
     TLSEOFError,
     TLSError,
 )
-from .event import CommonTimeout, Event, EventBase, EventConfig, EventInfo, LoopStatistics
+from .event import CommonTimeout, Event, EventBase, EventConfig, EventInfo, LoopStatistics, Timer
 from .flags import (
     BaseFlag,
     CountFlag,
@@ -121,6 +121,7 @@ __all__ = [
     "TLSError",
     "TLSSession",
     "TicketKeys",
+    "Timer",
     "Totals",
     "VerifyStep",
     "What",

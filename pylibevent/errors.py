@@ -7,7 +7,6 @@ kind through and raises the second. Functions that return a pointer go through `
 from __future__ import annotations
 
 import errno
-import math
 import operator
 import os
 import socket
@@ -252,7 +251,7 @@ def check_seconds(value: object, name: str, *, positive: bool = False, most: flo
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     seconds = float(value)
-    if math.isnan(seconds) or not 0 <= seconds <= most or (positive and seconds == 0):
+    if not 0 <= seconds <= most or (positive and seconds == 0):  # so isn't NaN
         least = "above 0" if positive else "from 0"
         raise ValueError(f"{name} must be {least} up to {most:.0f} seconds, not {value!r}")
     return seconds
@@ -262,9 +261,10 @@ def check_flags(value: object, kind: type[Any], allowed: int, name: str) -> int:
     """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
-    if int(value) & ~int(allowed):
+    bits = int(value)
+    if bits & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
-    return int(value)
+    return bits
 
 
 def check_descriptor(value: object, name: str) -> int:

@@ -129,7 +129,56 @@ print(interrupts)
 """
 
 
-@pytest.mark.parametrize("code", [PING_PONG, ACCEPTING], ids=["messages", "connections"])
+QUEUED = """
+import dis, signal
+import pylibevent as ev
+
+CALLS = 2000
+RESUME = dis.opmap["RESUME"]
+base = ev.EventBase()
+interrupts = 0
+
+
+def call(i):
+    called[i] += 1
+
+
+def on_sigint(number, frame):
+    # At its first instruction a callback hasn't begun; it can't know that it was called.
+    global interrupts
+    inside = False
+    while frame is not None:
+        if frame.f_code is call.__code__ and frame.f_code.co_code[frame.f_lasti] != RESUME:
+            return
+        inside = inside or frame.f_code is ev.EventBase.dispatch.__code__
+        frame = frame.f_back
+    if inside:
+        interrupts += 1
+        raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGINT, on_sigint)
+print("ready", flush=True)
+while interrupts < 200:
+    called = [0] * CALLS
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    for i in range(CALLS):
+        base.call_soon(call, i)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    while True:
+        try:
+            base.dispatch()
+        except KeyboardInterrupt:
+            continue
+        break
+    assert called == [1] * CALLS, (called.count(0), max(called))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+base.close()
+print(interrupts)
+"""
+
+
+@pytest.mark.parametrize("code", [PING_PONG, ACCEPTING, QUEUED], ids=["messages", "connections", "queued"])
 def test_ctrl_c_loses_nothing(code: str, rng: random.Random) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
     pipe = subprocess.PIPE

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, Any, Self
 
-from .._handle import Handle
 from .._libevent import ffi, lib
 from .._library import drain_log
 from ..buffer.news import has_news, settle
@@ -42,11 +41,15 @@ from ..flags import CountFlag, EventFlag, Feature, LoopFlag
 from .config import EventConfig
 from .event import CommonTimeout, Event, EventCallback
 from .info import EventInfo, LoopStatistics
-from .interrupt import JUMPS_BACK, Interrupt, came_before, in_main_thread
+from .interrupt import JUMPS_BACK, Interrupt, came_before, has_begun, in_main_thread
 from .limits import Entry, Limits, merge
-
-_BREAK, _EXIT, _CONTINUE, _CLOSED = 1, 2, 4, 8
-_AT_ONCE = _BREAK | _CONTINUE | _CLOSED  # leave the rest of the batch where it is
+from .timer_queue import TimerQueue
+from .timers import TimedBase
+from .turns import AT_ONCE as _AT_ONCE
+from .turns import BREAK as _BREAK
+from .turns import CLOSED as _CLOSED
+from .turns import CONTINUE as _CONTINUE
+from .turns import EXIT as _EXIT
 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
 _READ = lib.PEV_NOTE_READ
@@ -58,10 +61,11 @@ _ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
 _ENTRY_SIZE = _ENTRY.size
 _loop_pass = lib.pev_loop_pass
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
+_NO_FLAGS = EventFlag(0)
 _ALL_COUNTS = CountFlag.ACTIVE | CountFlag.ADDED | CountFlag.VIRTUAL
 
 
-class EventBase(Handle):
+class EventBase(TimedBase):
     """A loop, and the events, bufferevents and listeners on it (``event_base_new``, ``event_base_new_with_config``).
 
     A base keeps what is armed on it alive: an event that is added, a listener, a bufferevent with a callback. Closing it
@@ -84,6 +88,7 @@ class EventBase(Handle):
         "_armed",
         "_closing",
         "_current",
+        "_doubt",
         "_due",
         "_failures",
         "_got",
@@ -122,6 +127,7 @@ class EventBase(Handle):
         self._armed: dict[int, Callable[[int, int], None]] = {}
         self._readers: dict[int, tuple[Callable[[Any], object], Any]] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
+        self._timers = TimerQueue()
         self._closing: dict[int, Callable[[], Callable[[], object] | None]] = {}  # who wants to hear of close(), weakly
         self._failures: list[BaseException] = []
         self._unraised: list[BaseException] = []  # what came since the last pass
@@ -131,6 +137,7 @@ class EventBase(Handle):
         self._taken = True
         self._running: Event | None = None
         self._current: int | None = None
+        self._doubt: tuple[tuple[Callable[..., object], tuple[Any, ...]], TracebackType | None] | None = None  # had it begun?
         self._on_exception: Callable[[BaseException], object] | None = None
         self._interrupt: Interrupt | None = None
         self._priorities = 1
@@ -194,16 +201,15 @@ class EventBase(Handle):
     def _run(self, flags: int) -> bool:
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
+        self._resolve_doubt()
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
         while True:
-            while self._due is not None or (self._left and not self._turn & _AT_ONCE):
+            while (self._due is not None or self._left) and not self._turn & _AT_ONCE:
                 if self._due is None:
                     self._due, self._left = iter(self._left), []
                 if self._call_due():
                     called = True
-                if self._turn & _AT_ONCE:
-                    break
             if self._failures:
                 self._raise_failures()
             if soon and not self._turn & _AT_ONCE:
@@ -216,7 +222,7 @@ class EventBase(Handle):
                 if not self._turn & _EXIT or passed or called or self._due is not None:
                     self._got, self._turn = self._turn, 0
                     return False
-            if once and called and not lib.pev_loop_goes_on(self._h, passed):
+            if once and called and not lib.pev_loop_goes_on(self._h, passed) and not self._timers.late:
                 return False
             if not once and not soon and not self._turn and not self._is_careful():
                 found = self._spin(flags)
@@ -239,9 +245,13 @@ class EventBase(Handle):
         soon, view, handle, unraised = self._soon, self._view, self._h, self._unraised
         reads = self._reads
         flags_taken = flags | lib.PEV_PASS_TAKEN
+        timers = self._timers
         while True:
+            more = 0
+            if timers.new or timers.timers or timers.late or timers.due or timers.waits_for is not None:
+                more = timers.arm(self)
             taken, self._taken = self._taken, False
-            found: int = _loop_pass(handle, flags_taken if taken else flags)
+            found: int = _loop_pass(handle, (flags_taken if taken else flags) | more)
             if _READS < found <= _MOST_READS and not (unraised or strays or has_news()):
                 self._serial += 1
                 numbers = iter(_unpack(reads, found & _COUNT))
@@ -263,6 +273,9 @@ class EventBase(Handle):
 
     def _pass(self, flags: int) -> int:
         """One crossing into C. Sets what is due."""
+        timers = self._timers
+        if timers.new or timers.timers or timers.late or timers.due or timers.waits_for is not None:
+            flags |= timers.arm(self)
         taken, self._taken = self._taken, False
         return self._look_at(_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags))
 
@@ -353,6 +366,11 @@ class EventBase(Handle):
             raise
         self._due = None
 
+    def _call_timers(self, what: int, count: int) -> None:
+        """What ``_armed`` holds for the timers of call_later(): some are due."""
+        self._running = None
+        self._timers.call(self)
+
     def _keep_or_drop(self, error: BaseException) -> None:
         """What is left last comes again if its callback had not begun when a signal's handler raised this."""
         if not came_before(error):
@@ -376,6 +394,9 @@ class EventBase(Handle):
                 if not (self._left and self._left[-1][0] == number):
                     self._left.append((number, what, detail))
                     self._keep_or_drop(error)
+                if error is self._timers.raised:
+                    self._timers.raised = None
+                    raise
                 self._raised(error)
             finally:
                 current, self._current = self._current, None
@@ -398,9 +419,22 @@ class EventBase(Handle):
             try:
                 callback(*arguments)
             except BaseException as error:
+                self._doubt = (callback, arguments), error.__traceback__  # no signal is looked for up to here
+                self._resolve_doubt()
                 self._raised(error)
             if self._turn & _AT_ONCE:
                 return
+
+    def _resolve_doubt(self) -> None:
+        """A queued callback that hadn't begun when a signal's handler raised is queued again. An interrupt in here leaves that
+        to the next call.
+        """
+        if self._doubt is not None:
+            entry, traceback = self._doubt
+            begun = has_begun(traceback)
+            self._doubt = None
+            if not begun:
+                self._soon.appendleft(entry)  # no signal is looked for since the line before
 
     def _raised(self, error: BaseException) -> None:
         """A callback raised: give it to on_exception, or let it out."""
@@ -441,6 +475,8 @@ class EventBase(Handle):
         owner = getattr(ready, "__self__", None)
         if self._priorities == 1:
             return 0
+        if owner is self:
+            return int(self._priorities // 2)  # timers
         try:
             return int(getattr(owner, "priority", 0))
         except ClosedError:
@@ -533,9 +569,9 @@ class EventBase(Handle):
             The event. ``add()`` starts it again with the same seconds.
         """
         seconds = check_seconds(seconds, "seconds", positive=persist)
-        event = Event(self, -1, EventFlag.PERSIST if persist else EventFlag(0), callback)
+        event = Event(self, -1, EventFlag.PERSIST if persist else _NO_FLAGS, callback)
         event._seconds = seconds
-        event.add()
+        event._start(seconds)
         return event
 
     def signal(self, signum: int, callback: EventCallback) -> Event:
@@ -666,7 +702,8 @@ class EventBase(Handle):
             kinds: ``ADDED``: one for each queue an event is in. ``ACTIVE``: fired and not called in C yet. ``VIRTUAL``.
         """
         bits = check_flags(kinds, CountFlag, _ALL_COUNTS, "kinds")
-        return check(lib.pev_loop_count(self._h, bits), self)
+        number = check(lib.pev_loop_count(self._h, bits), self)
+        return number + self._timers.pending if bits & CountFlag.ADDED else number
 
     def max_events(self, kinds: CountFlag = _ALL_COUNTS, *, clear: bool = False) -> int:
         """The most there have been, as libevent counts (``event_base_get_max_events``).
@@ -779,6 +816,7 @@ class EventBase(Handle):
         self._soon.clear()
         self._armed.clear()
         self._readers.clear()
+        self._timers.close()
         self._resolver = None
         if self._interrupt is not None:
             self._interrupt.close()

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .._handle import Handle, next_id
 from .._libevent import ffi, lib
-from ..errors import check, check_base, check_callable, check_descriptor, check_flags, check_int, check_pointer, check_seconds
+from ..errors import (
+    check,
+    check_base,
+    check_callable,
+    check_descriptor,
+    check_flags,
+    check_int,
+    check_pointer,
+    check_seconds,
+    failure,
+)
 from ..flags import EventFlag, Feature
 
 if TYPE_CHECKING:
@@ -23,11 +33,13 @@ if TYPE_CHECKING:
 EventCallback: TypeAlias = "Callable[[Event, EventFlag], object]"
 
 _FLAGS = tuple(EventFlag(bits) for bits in range(256))
-_IO = EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED
-_KINDS = _IO | EventFlag.SIGNAL | EventFlag.TIMEOUT
-_ALLOWED = _KINDS | EventFlag.PERSIST | EventFlag.ET
+_KINDS = EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED | EventFlag.SIGNAL | EventFlag.TIMEOUT
 _MOST_SIGNAL = 64
-_SIGNAL = int(EventFlag.SIGNAL)
+
+# As plain numbers: operators of flags are functions of Python's, and cost more than libevent's part of an event.
+_IO = int(EventFlag.READ | EventFlag.WRITE | EventFlag.CLOSED)
+_PERSIST, _ET, _SIGNAL = int(EventFlag.PERSIST), int(EventFlag.ET), int(EventFlag.SIGNAL)
+_ALLOWED = int(_KINDS) | _PERSIST | _ET
 
 
 class CommonTimeout:
@@ -95,7 +107,7 @@ class Event(Handle):
         self._owner = fd  # a socket that is collected would close the descriptor under us
         self._flags = bits
         self._callback = callback
-        self._persist = bool(bits & EventFlag.PERSIST)
+        self._persist = bool(bits & _PERSIST)
         self._cut = self._readded = self._added = self._called = -1
         self._seconds: float | None = None
         self._id = next_id()
@@ -119,35 +131,44 @@ class Event(Handle):
         """
         if timeout is None:
             timeout = self._seconds
-        armed = self._base._armed
-        was_armed = self._id in armed
-        armed[self._id] = self._ready  # before C can call: it may do so in another thread, at once
+        elif not isinstance(timeout, CommonTimeout):
+            timeout = check_seconds(timeout, "timeout")
+        elif timeout.base is not self._base:
+            raise ValueError(f"{timeout!r} belongs to another base")
+        self._start(timeout)
+
+    def _start(self, timeout: float | CommonTimeout | None) -> None:
+        """Add it, with a timeout that was checked."""
+        base, number = self._base, self._id
+        armed = base._armed
+        was_armed = number in armed
+        armed[number] = self._ready  # before C can call: it may do so in another thread, at once
         try:
-            self._add(timeout)
+            if timeout is None:
+                code = lib.pev_event_add(self._h)
+            elif isinstance(timeout, CommonTimeout):
+                code = lib.pev_event_add_common(self._h, timeout._pointer)
+            else:
+                code = lib.pev_event_add_timeout(self._h, timeout)
+            if code < 0:
+                raise failure(-code, self)
         except BaseException:
             if not was_armed:
-                armed.pop(self._id, None)
+                armed.pop(number, None)
             raise
-        self._readded = self._added = self._base._serial
-
-    def _add(self, timeout: float | CommonTimeout | None) -> None:
-        if timeout is None:
-            check(lib.pev_event_add(self._h), self)
-        elif isinstance(timeout, CommonTimeout):
-            if timeout.base is not self._base:
-                raise ValueError(f"{timeout!r} belongs to another base")
-            check(lib.pev_event_add_common(self._h, timeout._pointer), self)
-        else:
-            check(lib.pev_event_add_timeout(self._h, check_seconds(timeout, "timeout")), self)
+        self._readded = self._added = base._serial
 
     def delete(self) -> None:
         """Stop watching; what fired and was not called yet isn't called any more (``event_del``)."""
-        check(lib.pev_event_delete(self._h), self)
+        code = lib.pev_event_delete(self._h)
+        if code < 0:
+            raise failure(-code, self)
         self._disarm()
 
     def _disarm(self) -> None:
-        self._cut = self._base._serial
-        self._base._armed.pop(self._id, None)
+        base = self._base
+        self._cut = base._serial
+        base._armed.pop(self._id, None)
 
     def remove_timer(self) -> None:
         """Drop the timeout and go on watching the rest (``event_remove_timer``)."""
@@ -276,7 +297,7 @@ class Event(Handle):
         self.close()
 
     def _describe(self) -> str:
-        kind = "signal" if self._flags & EventFlag.SIGNAL else "fd" if self._number >= 0 else "timer"
+        kind = "signal" if self._flags & _SIGNAL else "fd" if self._number >= 0 else "timer"
         number = "" if self._number < 0 else f" {self._number}"
         pending = lib.pev_event_pending(self._h, _KINDS, ffi.NULL, self._was_called())
         state = f"pending {_FLAGS[pending].name}" if pending > 0 else "idle"
@@ -295,15 +316,17 @@ class Event(Handle):
 
 def _check_combination(base: EventBase, fd: object, bits: int) -> int:
     """The descriptor, signal or -1 that these flags go with."""
-    if bits & EventFlag.SIGNAL:
-        if bits & (_IO | EventFlag.ET):
+    if bits & _SIGNAL:
+        if bits & (_IO | _ET):
             raise ValueError("flags must not have SIGNAL beside READ, WRITE, CLOSED or ET")
         return check_int(fd, "the number of the signal", 1, _MOST_SIGNAL)
     number = -1 if fd is None or fd == -1 else check_descriptor(fd, "fd")
     if bits & _IO and number < 0:
         raise ValueError("fd must be a descriptor where flags have READ, WRITE or CLOSED, not -1")
-    if bits & EventFlag.ET and not bits & _IO:
+    if bits & _ET and not bits & _IO:
         raise ValueError("flags must have READ, WRITE or CLOSED where they have ET")
+    if not bits & _IO:
+        return number
     for flag, feature in ((EventFlag.ET, Feature.ET), (EventFlag.CLOSED, Feature.EARLY_CLOSE)):
         if bits & flag and not base.features & feature:
             raise ValueError(f"flags must not have {flag.name}: the method {base.method} can't do that")

@@ -137,3 +137,19 @@ def _codes_of_handlers() -> set[CodeType]:
 def _has_not_begun(traceback: TracebackType) -> bool:
     code, at = traceback.tb_frame.f_code.co_code, traceback.tb_lasti
     return 0 <= at < len(code) - 1 and code[at] == _RESUME and code[at + 1] == 0
+
+
+def has_begun(traceback: TracebackType | None) -> bool:
+    """Whether the call out of which an exception came had begun. False: it came out of a signal's handler just before.
+
+    For a caller that has nothing but the call in its try block: the traceback as it is there. Functions of C's look for
+    signals when they are done.
+    """
+    called = traceback.tb_next if traceback is not None else None
+    if called is None:
+        return True
+    handlers = _codes_of_handlers()
+    inner = called.tb_next
+    if called.tb_frame.f_code in handlers or not (inner is None or inner.tb_frame.f_code in handlers):
+        return True
+    return not _has_not_begun(called)
