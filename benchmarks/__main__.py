@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from . import report
-from .measure import QUICK, SECTIONS, Plan
+from .measure import QUICK, Plan
+from .sections import SECTIONS
 from .servers import prepare
 
 

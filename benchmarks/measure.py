@@ -30,6 +30,10 @@ NAMES = {
     "asyncio-streams": "asyncio streams",
     "gevent": "gevent",
     "pylibevent": "pylibevent",
+    "none": "alone",
+    "idle": "beside idle ones",
+    "one": "one base",
+    "two": "two bases in two threads",
 }
 
 
@@ -42,11 +46,12 @@ class Plan:
     sizes: tuple[int, ...] = (64, 1024, 16 * 1024, 128 * 1024)
     connections: int = 32
     idle: tuple[int, int] = (1000, 300)  # TCP, TLS
+    idle_crowd: int = 10_000
     timers: int = 100_000
     crowds: tuple[int, ...] = (1, 32, 500, 5000)
 
 
-QUICK = Plan(rounds=1, seconds=0.3, sizes=(64, 16 * 1024), idle=(200, 60), timers=20_000, crowds=(1, 500))
+QUICK = Plan(rounds=1, seconds=0.3, sizes=(64, 16 * 1024), idle=(200, 60), idle_crowd=1000, timers=20_000, crowds=(1, 500))
 
 
 @dataclass
@@ -227,15 +232,15 @@ def timers(tools: Tools, plan: Plan, note: Note) -> Section:
     return section
 
 
-def run_script(name: str, *arguments: str) -> dict[str, Any]:
-    """A program of ours that prints JSON."""
+def run_script(name: str, *arguments: str, cores: int = 1) -> dict[str, Any]:
+    """A program of ours that prints JSON, on one processor or wherever it likes."""
     done = subprocess.run(
         [sys.executable, str(HERE / name), *arguments],
         env=environment(),
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=lambda: pin(SERVER_CORE),
+        preexec_fn=(lambda: pin(SERVER_CORE)) if cores == 1 else None,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -269,15 +274,6 @@ def tls(tools: Tools, plan: Plan, note: Note) -> Section:
     """Echo over TLS."""
     return echo(tools, plan, note, tls=True)
 
-
-SECTIONS: dict[str, Callable[[Tools, Plan, Note], Section]] = {
-    "tcp": tcp,
-    "tls": tls,
-    "handshakes": handshakes,
-    "memory": memory,
-    "timers": timers,
-    "crowds": crowds,
-}
 
 
 def title_of(subject: str) -> str:

@@ -32,11 +32,12 @@ _ports = iter(range(random.randrange(10_000, 25_000), 32_000))
 
 
 class Tools(NamedTuple):
-    """The folder of compiled programs, and the certificate for TLS."""
+    """The folder of compiled programs, the certificate for TLS, and who vouches for it."""
 
     folder: Path
     certificate: str
     key: str
+    authority: str
 
 
 def prepare(folder: Path) -> Tools:
@@ -46,21 +47,25 @@ def prepare(folder: Path) -> Tools:
     for name, libraries in LIBRARIES.items():
         compiler = os.environ.get("CC", "cc")
         subprocess.run([compiler, "-O2", "-o", str(folder / name), str(HERE / f"{name}.c"), *libraries], check=True)
-    issued = trustme.CA().issue_cert("localhost", HOST)
-    certificate, key = folder / "cert.pem", folder / "key.pem"
+    ca = trustme.CA()
+    issued = ca.issue_cert("localhost", HOST)
+    certificate, key, authority = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+    ca.cert_pem.write_to_path(str(authority))
     issued.private_key_pem.write_to_path(str(key))
     certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    return Tools(folder, str(certificate), str(key))
+    return Tools(folder, str(certificate), str(key), str(authority))
 
 
 def command(kind: str, tools: Tools, port: int, *, tls: bool, backend: int = 0) -> list[str]:
     """How to start a server of this kind: ``ours-MODE``, ``libevent``, ``bare``, or one of echo_python.py's."""
     files = [tools.certificate, tools.key] if tls else []
+    flags = ["--cert", tools.certificate, "--key", tools.key] if tls else []
+    if kind == "ours-relay" and backend:
+        return [sys.executable, str(ROOT / "examples" / "le_proxy.py"), "--port", str(port), "--to", f"{HOST}:{backend}", *flags]
     if kind.startswith("ours-"):
         script = "tls_echo_server.py" if tls else "echo_server.py"
         arguments = ["--port", str(port), "--mode", kind.removeprefix("ours-")]
-        arguments += ["--cert", tools.certificate, "--key", tools.key] if tls else []
-        return [sys.executable, str(ROOT / "examples" / script), *arguments]
+        return [sys.executable, str(ROOT / "examples" / script), *arguments, *flags]
     if kind == "libevent":
         return [str(tools.folder / "echo_libevent"), str(port), str(backend), *files]
     if kind == "bare":

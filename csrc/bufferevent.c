@@ -463,8 +463,8 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 		return -PEV_EPEEKED;
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
-	if (h->fast && n)
-		sent = pev_fast_send(h, data, n);
+	if (n)
+		sent = pev_fast_put(h, data, n);
 	if (sent && sent == n)
 		return PEV_SENT;
 	if (n > sent && bufferevent_write(h->bev, data + sent, n - sent) < 0)
@@ -485,7 +485,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 		return code;
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
-	if (h->fast && !h->exports && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
+	if (!pev_bev_peeked(h) && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
 		return PEV_SENT;
 	code = pev_buffer_add_buffer(&output, from);
 	if (code == 0)

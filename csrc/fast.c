@@ -15,13 +15,16 @@
  *   5. What comes into an empty output otherwise makes ev_write active, and not pending: it is written in the next round
  *      of the loop, by libevent's own callback, without a look at whether the socket could take it.
  *   6. A bufferevent with a lock is left to libevent.
+ *   7. A pass reads no more than PEV_READY_BYTES: Python shall find it in the processor's cache. Sockets that the poll found beyond
+ *      that wait for a later pass, and there is no other poll before. The system remembers them too, so the list may be
+ *      thrown away at any time.
  */
 #include "pylibevent.h"
 
 #include <sys/uio.h>
 
 #define FIRST 4096          /* what libevent reads */
-#define MOST (256 * 1024)   /* at most in one go: what asyncio and uvloop read */
+#define MOST PEV_READ_MOST  /* at most in one go */
 #define UNLIMITED (1 << 30) /* of what is written in one go */
 
 #define QUEUED (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)
@@ -55,41 +58,70 @@ report(struct bufferevent *bev, short direction, short what, int error)
 	bufferevent_decref(bev);
 }
 
-/* Whether bytes may go right to the socket. */
-static int
-may_send(const struct pev_bev *h)
+/* Whether bytes may go right to the socket, from what has its callbacks. */
+int
+pev_fast_may_send_below(const struct pev_bev *h)
 {
 	const struct bufferevent *bev = h->bev;
 	return h->fast && h->connecting == PEV_NOT_CONNECTING && (bev->enabled & EV_WRITE) && !queued(&bev->ev_write) &&
 	    !(h->own_limits & EV_WRITE) && !pev_bev_is_limited(h) && !(h->options & BEV_OPT_DEFER_CALLBACKS) &&
-	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) && pev_bev_hears(h) &&
+	    (h->views[1] == NULL || (h->views[1]->callback == NULL && !h->views[1]->frozen)) &&
 	    !h->lingering && event_get_fd(&bev->ev_write) >= 0 && evbuffer_get_length(bev->output) == 0;
+}
+
+static int
+may_send(const struct pev_bev *h)
+{
+	return h->fast && pev_bev_hears(h) && pev_fast_may_send_below(h);
+}
+
+/* How many bytes the socket took. */
+static size_t
+send_now(struct pev_bev *h, const char *data, size_t n)
+{
+	ssize_t sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent < 0 && !is_passing(errno))
+		h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
+	return sent < 0 ? 0 : (size_t)sent;
+}
+
+size_t
+pev_fast_send_below(struct pev_bev *h, const char *data, size_t n)
+{
+	return pev_fast_may_send_below(h) ? send_now(h, data, n) : 0;
 }
 
 /* How many bytes the socket took, 0 where they have to go the usual way. */
 size_t
 pev_fast_send(struct pev_bev *h, const char *data, size_t n)
 {
-	ssize_t sent;
-	if (!may_send(h))
+	size_t sent;
+	if (!may_send(h) || (sent = send_now(h, data, n)) == 0)
 		return 0;
-	sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent <= 0) {
-		if (sent < 0 && !is_passing(errno))
-			h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
-		return 0;
-	}
 	h->sent_before = h->source.loop->statistics.passes + 1;
-	if ((size_t)sent == n)
+	if (sent == n)
 		pev_fast_note_sent(h);
-	return (size_t)sent;
+	return sent;
+}
+
+/* The same for TLS too. */
+int
+pev_fast_may_put(const struct pev_bev *h)
+{
+	return h->under == NULL ? may_send(h) : pev_records_may_write(h);
+}
+
+size_t
+pev_fast_put(struct pev_bev *h, const char *data, size_t n)
+{
+	return h->under == NULL ? pev_fast_send(h, data, n) : pev_records_write(h, data, n);
 }
 
 /* The write callback that libevent would give in the next pass; Python may set it until then. */
 void
 pev_fast_note_sent(struct pev_bev *h)
 {
-	if ((h->wants & EV_WRITE) && h->fast && h->sent_before == h->source.loop->statistics.passes + 1 &&
+	if ((h->wants & EV_WRITE) && h->bev != NULL && h->sent_before == h->source.loop->statistics.passes + 1 &&
 	    evbuffer_get_length(h->bev->output) == 0)
 		pev_note(&h->source, PEV_NOTE_WRITE, bufferevent_get_priority(h->bev));
 }
@@ -97,8 +129,8 @@ pev_fast_note_sent(struct pev_bev *h)
 /* ------------------------------------------------------------------ reading */
 
 /* Whole lines of the cache. */
-static size_t
-room_for(size_t n)
+size_t
+pev_fast_room(size_t n)
 {
 	return (n + 63) & ~(size_t)63;
 }
@@ -128,10 +160,9 @@ read_fresh(struct pev_bev *h, int fd)
 		return n;
 	h->fresh_start = (unsigned)loop->arena_used;
 	h->fresh_length = (unsigned)n;
-	loop->arena_used += room_for((size_t)n);
+	loop->arena_used += pev_fast_room((size_t)n);
 	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
-	loop->bytes_noted += (size_t)n;
-	pev_note(&h->source, PEV_NOTE_READ, bufferevent_get_priority(h->bev));
+	pev_note_fresh(&h->source, (size_t)n, bufferevent_get_priority(h->bev));
 	return n;
 }
 
@@ -205,7 +236,7 @@ relay_fresh(struct pev_bev *h, int fd)
 	char *at = loop->arena + loop->arena_used;
 	ssize_t n = recv(fd, at, MOST, MSG_DONTWAIT);
 	if (n > 0)
-		pev_relay_passed(h, at, (size_t)n, pev_fast_send(pev_relay_partner(h), at, (size_t)n));
+		pev_relay_passed(h, at, (size_t)n, pev_fast_put(pev_relay_partner(h), at, (size_t)n));
 	return n;
 }
 
@@ -228,6 +259,25 @@ read_nothing(struct bufferevent *bev, ssize_t n, evutil_socket_t fd, short what)
 		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, errno);
 }
 
+/* Rule 7. */
+static void
+wait(struct pev_bev *h)
+{
+	if (h->waiting)
+		return;
+	h->waiting = 1;
+	TAILQ_INSERT_TAIL(&h->source.loop->waiting, h, next_waiting);
+}
+
+static void
+forget_waiting(struct pev_bev *h)
+{
+	if (!h->waiting)
+		return;
+	h->waiting = 0;
+	TAILQ_REMOVE(&h->source.loop->waiting, h, next_waiting);
+}
+
 static void
 on_fast_read(evutil_socket_t fd, short what, void *arg)
 {
@@ -238,6 +288,11 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 		libevent_read(fd, what, bev);
 		return;
 	}
+	forget_waiting(h);
+	if (h->source.loop->patient && h->source.loop->bytes_noted >= PEV_READY_BYTES && h->relay == NULL) {
+		wait(h);
+		return;
+	}
 	if (h->fresh_length)
 		pev_fast_settle(h);
 	if (h->read_error) {
@@ -246,7 +301,7 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, error);
 		return;
 	}
-	if (h->relay != NULL && may_send(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
+	if (h->relay != NULL && pev_fast_may_put(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
 		if ((n = relay_fresh(h, fd)) <= 0)
 			read_nothing(bev, n, fd, what);
 		return;
@@ -254,6 +309,13 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 	if (takes_fresh(h)) {
 		if ((n = read_fresh(h, fd)) <= 0)
 			read_nothing(bev, n, fd, what);
+		return;
+	}
+	if (h->over != NULL && has_room(h) && pev_records_may_read(h->over)) {
+		bufferevent_incref(bev);
+		if ((n = pev_records_read(h->over, fd)) <= 0)
+			read_nothing(bev, n, fd, what);
+		bufferevent_decref(bev);
 		return;
 	}
 	bufferevent_incref(bev); /* callbacks of buffers may do anything */
@@ -265,21 +327,51 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 	bufferevent_decref(bev);
 }
 
+/* To the end of the input, which sockets keep frozen. */
+void
+pev_fast_put_in(struct pev_bev *h, const char *data, size_t n)
+{
+	struct evbuffer *input = h->bev->input;
+	int r;
+	if (pev_bev_is_socket(h))
+		evbuffer_unfreeze(input, 0);
+	r = evbuffer_add(input, data, n);
+	if (pev_bev_is_socket(h))
+		evbuffer_freeze(input, 0);
+	if (r < 0)
+		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
+}
+
+/* A pass begins, and needs no poll if anything is noted after this. */
+void
+pev_fast_serve(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL && loop->bytes_noted < PEV_READY_BYTES && loop->n_noted < PEV_READY_MAX) {
+		forget_waiting(h);
+		if (h->bev->ev_read.ev_evcallback.evcb_flags & EVLIST_INSERTED)
+			on_fast_read(event_get_fd(&h->bev->ev_read), EV_READ, h);
+	}
+}
+
+/* The next poll finds them again. */
+void
+pev_fast_forget_waiting(struct pev_loop *loop)
+{
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL)
+		forget_waiting(h);
+}
+
 /* What was read and not taken goes where everybody expects it. */
 void
 pev_fast_settle(struct pev_bev *h)
 {
-	struct evbuffer *input = h->bev->input;
 	unsigned n = h->fresh_length;
-	int r;
 	if (n == 0)
 		return;
 	pev_fast_forget(h);
-	evbuffer_unfreeze(input, 0);
-	r = evbuffer_add(input, h->source.loop->arena + h->fresh_start, n);
-	evbuffer_freeze(input, 0);
-	if (r < 0)
-		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
+	pev_fast_put_in(h, h->source.loop->arena + h->fresh_start, n);
 }
 
 void
@@ -310,7 +402,7 @@ take_input(struct pev_bev *h)
 	size_t n = evbuffer_get_length(input), at = loop->arena_used;
 	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
 		return PEV_ASK;
-	loop->arena_used += room_for(n);
+	loop->arena_used += pev_fast_room(n);
 	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
 		return PEV_ASK;
 	return ~((long long)at << PEV_FRESH_BITS | (long long)n);
@@ -345,7 +437,7 @@ pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to)
 	    (from->views[0] != NULL && from->views[0]->frozen))
 		return 0;
 	at = from->source.loop->arena + from->fresh_start;
-	sent = pev_fast_send(to, at, from->fresh_length);
+	sent = pev_fast_put(to, at, from->fresh_length);
 	if (sent == 0)
 		return 0;
 	from->fresh_start += (unsigned)sent;
@@ -475,9 +567,10 @@ pev_fast_start(struct pev_bev *h)
 void
 pev_fast_stop(struct pev_bev *h)
 {
+	pev_fast_forget(h);
+	forget_waiting(h);
 	if (!h->fast)
 		return;
-	pev_fast_forget(h);
 	if (event_get_callback(&h->bev->ev_read) == on_fast_read) {
 		set_callback(&h->bev->ev_read, libevent_read, h->bev);
 		set_callback(&h->bev->ev_write, libevent_write, h->bev);

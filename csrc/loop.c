@@ -222,7 +222,7 @@ static char *
 make_arena(void)
 {
 	void *arena;
-	return posix_memalign(&arena, 4096, PEV_ARENA_SIZE) == 0 ? arena : NULL;
+	return posix_memalign(&arena, 4096, PEV_ARENA_SIZE + PEV_ARENA_SLACK) == 0 ? arena : NULL;
 }
 
 struct pev_loop *
@@ -247,6 +247,7 @@ pev_loop_new(const struct pev_config *from)
 	TAILQ_INIT(&loop->noted);
 	TAILQ_INIT(&loop->children);
 	TAILQ_INIT(&loop->fresh);
+	TAILQ_INIT(&loop->waiting);
 	loop->fast_io = from->fast_io;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
@@ -374,6 +375,7 @@ pev_loop_free(struct pev_loop *loop)
 	free(loop->marks);
 	free(loop->modes);
 	free(loop->arena);
+	free(loop->records);
 	pthread_rwlock_destroy(&loop->gate);
 	pthread_mutex_destroy(&loop->lock);
 	pev_delete(loop);
@@ -434,9 +436,12 @@ static int
 hand_over(struct pev_loop *loop)
 {
 	int n = 0;
+	unsigned other = 0;
 	struct pev_source *source;
 	while (n < PEV_READY_MAX && (source = TAILQ_FIRST(&loop->noted)) != NULL) {
-		struct pev_ready *entry = &loop->ready[n++];
+		struct pev_ready *entry = &loop->ready[n];
+		loop->reads[n++] = source->id;
+		other |= (source->noted ^ PEV_NOTE_READ) | (unsigned)source->detail;
 		entry->id = source->id;
 		entry->what = source->noted;
 		entry->detail = source->detail;
@@ -449,7 +454,7 @@ hand_over(struct pev_loop *loop)
 	}
 	loop->statistics.noted += (unsigned)n;
 	loop->n_ready = n;
-	return n;
+	return n && !other ? n | PEV_PASS_READS : n;
 }
 
 __thread struct pev_loop *pev_passing;
@@ -471,13 +476,40 @@ poll_once(struct pev_loop *loop, int flags)
 	return result;
 }
 
+/* Rule 2. */
+static int
+poll_until_noted(struct pev_loop *loop, int flags)
+{
+	int result;
+	do {
+		result = poll_once(loop, flags & (EVLOOP_NONBLOCK | EVLOOP_NO_EXIT_ON_EMPTY));
+	} while (result == 0 && TAILQ_EMPTY(&loop->noted) && !loop->interrupted && !(flags & (EVLOOP_NONBLOCK | EVLOOP_ONCE)));
+	return result;
+}
+
+/* What the last poll found and was too much for its pass: 1 when there is something to hand over. */
+static int
+go_on(struct pev_loop *loop)
+{
+	if (TAILQ_EMPTY(&loop->waiting))
+		return 0;
+	forget_breaker(loop);
+	loop->breaker = &loop->breakers[0]; /* as if it were on its way: there is no poll to end */
+	loop->bytes_noted = 0;
+	event_base_gettimeofday_cached(loop->base, &loop->now);
+	pev_passing = loop;
+	pev_fast_serve(loop);
+	pev_passing = NULL;
+	return !TAILQ_EMPTY(&loop->noted);
+}
+
 /* One pass: poll, let libevent do its I/O, gather what happened. Returns the number of entries in pev_loop_ready(), with
  * PEV_PASS_ bits. flags: EVLOOP_ and PEV_PASS_TAKEN, without which a KeyboardInterrupt between this function and the
  * statement after it would lose a batch. */
 int
 pev_loop_pass(struct pev_loop *loop, int flags)
 {
-	int result = 0, n;
+	int result = 0, n, asked = flags;
 	int code = pev_loop_usable(loop, 0);
 	if (code < 0)
 		return code;
@@ -497,10 +529,11 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 	if (!TAILQ_EMPTY(&loop->noted))
 		flags |= EVLOOP_NONBLOCK;
 	loop->brief = (flags & (EVLOOP_ONCE | EVLOOP_NONBLOCK)) != 0;
-	do {
-		result = poll_once(loop, flags & (EVLOOP_NONBLOCK | EVLOOP_NO_EXIT_ON_EMPTY));
-	} while (result == 0 && TAILQ_EMPTY(&loop->noted) && !loop->interrupted &&
-	    !(flags & (EVLOOP_NONBLOCK | EVLOOP_ONCE)));
+	loop->patient = !(asked & (EVLOOP_ONCE | EVLOOP_NONBLOCK)) && loop->n_priorities == 1;
+	if (!loop->patient)
+		pev_fast_forget_waiting(loop);
+	if (!go_on(loop))
+		result = poll_until_noted(loop, flags);
 	loop->in_pass = 0;
 	pev_empty_graves(loop);
 	pev_bev_leave_all(loop);
@@ -520,6 +553,13 @@ const struct pev_ready *
 pev_loop_ready(struct pev_loop *loop)
 {
 	return loop->ready;
+}
+
+/* The numbers alone: enough where a pass says PEV_PASS_READS. */
+const uint64_t *
+pev_loop_reads(struct pev_loop *loop)
+{
+	return loop->reads;
 }
 
 /* Where pev_bev_take finds bytes: PEV_ARENA_SIZE of them. */

@@ -21,6 +21,7 @@
 /* What pev_loop_pass may say beside the number of entries. */
 enum {
 	PEV_PASS_EMPTY = 0x10000, /* no event is pending or active */
+	PEV_PASS_READS = 0x80000, /* nothing but bytes to read: pev_loop_reads has the numbers */
 	PEV_PASS_LOGGED = 0x20000,      /* libevent had something to say: pev_log_next */
 	PEV_PASS_INTERRUPTED = 0x40000, /* a signal, or pev_loop_wake */
 	/* and what may be said to it, beside EVLOOP flags */
@@ -71,6 +72,7 @@ void pev_loop_leave(struct pev_loop *loop);
 int pev_loop_goes_on(struct pev_loop *loop, int polled);
 int pev_loop_pass(struct pev_loop *loop, int flags);
 const struct pev_ready *pev_loop_ready(struct pev_loop *loop);
+const uint64_t *pev_loop_reads(struct pev_loop *loop);
 const char *pev_loop_arena(struct pev_loop *loop);
 int pev_loop_wake(struct pev_loop *loop);
 int pev_loop_watch(struct pev_loop *loop, int fd);

@@ -119,6 +119,11 @@ TAILQ_HEAD(pev_sources, pev_source);
  * what was read in the processor's cache until Python looks at it. */
 #define PEV_READY_BYTES (256 * 1024)
 
+/* Of one read on the fast path: what asyncio and uvloop read. Behind the arena is room for a TLS record beside it. */
+#define PEV_READ_MOST (256 * 1024)
+#define PEV_ARENA_SLACK (20 * 1024)
+#define PEV_RECORDS_SIZE (72 * 1024)
+
 struct pev_loop {
 	struct event_base *base; /* NULL once closed */
 	unsigned fork_generation;
@@ -133,6 +138,7 @@ struct pev_loop {
 	unsigned n_noted;
 	size_t bytes_noted;
 	struct pev_ready ready[PEV_READY_MAX];
+	uint64_t reads[PEV_READY_MAX]; /* their numbers */
 	int n_ready; /* handed over by the last pass */
 	struct timeval now; /* the time of the last pass */
 	struct pev_statistics statistics;
@@ -148,6 +154,7 @@ struct pev_loop {
 	struct pev_mark *marks; /* of rest.c, one a priority */
 	int n_marks;            /* that are on their way */
 	int marked;
+	int patient;            /* this pass leaves on the fast path what is too much for one, and goes on */
 	int brief;              /* this pass is to end though only C has work */
 	int defers;             /* there may be deferred callbacks */
 	int n_priorities;
@@ -164,8 +171,10 @@ struct pev_loop {
 	struct pev_source *graves;
 	int fast_io; /* bufferevents on it take part in fast.c */
 	char *arena; /* where the fast path reads to in a pass */
+	char *records; /* where ciphertext is gathered, once there was more than one record to send */
 	size_t arena_used;
 	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
+	TAILQ_HEAD(, pev_bev) waiting; /* those that the last poll found, and whose turn comes in a later pass */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
@@ -263,6 +272,7 @@ void pev_source_forget_safely(struct pev_source *source);
 void pev_source_leave(struct pev_source *source);
 void pev_source_discard(struct pev_source *source);
 void pev_note(struct pev_source *source, unsigned what, int priority);
+void pev_note_fresh(struct pev_source *source, size_t n, int priority);
 void pev_end_pass(struct pev_loop *loop);
 void pev_end_poll(struct pev_loop *loop, int priority);
 int pev_default_priority(const struct pev_loop *loop);
@@ -371,13 +381,14 @@ struct pev_bev {
 	unsigned char busy;       /* OpenSSL waits for an answer about it */
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
+	unsigned char waiting;    /* on its loop's list */
 	unsigned char cut;        /* nothing more may be written: the end was said, or nobody is there who could get it */
 	int exports;              /* memoryviews lent out over input or output */
 	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
 	uint64_t sent_before;     /* the pass before which something was sent at once */
 	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
 	unsigned expected;        /* bytes of the next read, 0 before the first */
-	TAILQ_ENTRY(pev_bev) next_fresh;
+	TAILQ_ENTRY(pev_bev) next_fresh, next_waiting;
 	struct evbuffer_cb_entry *drain_callback, *output_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
@@ -434,6 +445,8 @@ struct pev_layer {
 	struct bufferevent *(*source)(const struct pev_bev *h);
 	/* Its events watch a descriptor, as a plain socket's do. */
 	int has_descriptor;
+	/* A TLS filter: records.c may move its bytes. */
+	int is_records;
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };
@@ -574,12 +587,27 @@ void pev_fast_take_over(struct pev_bev *h);
 void pev_fast_stop(struct pev_bev *h);
 void pev_fast_settle(struct pev_bev *h);
 void pev_fast_settle_all(struct pev_loop *loop);
+void pev_fast_serve(struct pev_loop *loop);
+void pev_fast_forget_waiting(struct pev_loop *loop);
 void pev_fast_forget(struct pev_bev *h);
 void pev_fast_wait(struct pev_bev *h);
 void pev_fast_flush(struct pev_bev *h);
 void pev_fast_note_sent(struct pev_bev *h);
 size_t pev_fast_send(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_may_send_below(const struct pev_bev *h);
+size_t pev_fast_send_below(struct pev_bev *h, const char *data, size_t n);
+int pev_fast_may_put(const struct pev_bev *h);
+size_t pev_fast_put(struct pev_bev *h, const char *data, size_t n);
+void pev_fast_put_in(struct pev_bev *h, const char *data, size_t n);
+size_t pev_fast_room(size_t n);
 int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
+
+/* ---- records.c ---- */
+
+int pev_records_may_read(const struct pev_bev *h);
+int pev_records_may_write(const struct pev_bev *h);
+ssize_t pev_records_read(struct pev_bev *h, int fd);
+size_t pev_records_write(struct pev_bev *h, const char *data, size_t n);
 
 /* ---- relay.c ---- */
 

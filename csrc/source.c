@@ -113,24 +113,48 @@ pev_empty_graves(struct pev_loop *loop)
 	}
 }
 
-void
-pev_note(struct pev_source *source, unsigned what, int priority)
+static void
+cut_short(struct pev_loop *loop)
+{
+	loop->statistics.cut_short++;
+	event_base_loopbreak(loop->base);
+}
+
+/* Whether a pass is on that was not cut short by it. */
+static int
+note(struct pev_source *source, unsigned what, int priority)
 {
 	struct pev_loop *loop = source->loop;
 	if (loop == NULL || what == 0)
-		return; /* in the queue is who has something noted */
+		return 0; /* in the queue is who has something noted */
 	if (!source->noted) {
 		TAILQ_INSERT_TAIL(&loop->noted, source, next_noted);
 		loop->n_noted++;
 	}
 	source->noted |= what;
 	if (!loop->in_pass)
-		return; /* the next pass starts with it */
+		return 0; /* the next pass starts with it */
 	pev_end_poll(loop, priority);
-	if (loop->n_noted >= PEV_READY_MAX || loop->bytes_noted >= PEV_READY_BYTES) {
-		loop->statistics.cut_short++;
-		event_base_loopbreak(loop->base);
-	}
+	if (loop->n_noted < PEV_READY_MAX)
+		return 1;
+	cut_short(loop);
+	return 0;
+}
+
+void
+pev_note(struct pev_source *source, unsigned what, int priority)
+{
+	if (note(source, what, priority) && source->loop->bytes_noted >= PEV_READY_BYTES)
+		cut_short(source->loop);
+}
+
+/* The fast path has read, and will leave the others where they are: but for them the pass goes on. */
+void
+pev_note_fresh(struct pev_source *source, size_t n, int priority)
+{
+	source->loop->bytes_noted += n;
+	if (note(source, PEV_NOTE_READ, priority) && source->loop->bytes_noted >= PEV_READY_BYTES && !source->loop->patient)
+		cut_short(source->loop);
 }
 
 /* The pass ends when all that the poll found has run, at this priority or above. */

@@ -234,6 +234,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	under->wants = 0;
 	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
 	pev_ssl_listen_below(s);
+	pev_records_start(s);
 	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
 	if (event_get_fd(&under->bev->ev_read) < 0) {
 		event_del(&under->bev->ev_read);
@@ -432,6 +433,7 @@ static const struct pev_layer ssl_layer = {
 	.after_free = after_ssl_free,
 	.on_write = pev_ssl_step_finish,
 	.on_drop = pev_ssl_on_drop,
+	.is_records = 1,
 };
 
 /* ------------------------------------------------------------------ what Python asks */

@@ -32,6 +32,8 @@ struct pev_ssl {
 	struct pev_tls_context *context;
 	struct pev_call call; /* while Python is asked */
 	struct pev_link link; /* to sessions */
+	BIO *bio;          /* ours, where records.c takes part; the SSL owns it */
+	struct loan *loan; /* what that is lent */
 	unsigned char truncated; /* the stream below ended without a close_notify */
 	unsigned char failed;    /* no close_notify can be sent any more */
 	unsigned char broken;    /* the one below failed: nothing can be sent any more */
@@ -179,6 +181,9 @@ int pev_ssl_use_socket(struct pev_ssl *s, int fd);
 /* ---- lastwords.c ---- */
 
 void pev_ssl_last_words(struct pev_ssl *s);
+/* ---- records.c ---- */
+
+void pev_records_start(struct pev_ssl *s);
 
 /* ---- finish.c ---- */
 

@@ -13,6 +13,7 @@ libevent is not on the stack. ``loop`` is nothing but that, again and again. Wha
 from __future__ import annotations
 
 import collections
+import itertools
 import struct
 import sys
 import warnings
@@ -53,6 +54,10 @@ from .turns import EXIT as _EXIT
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
 _READ = lib.PEV_NOTE_READ
 _COUNT = 0xFFFF
+_READS = lib.PEV_PASS_READS
+_MOST_READS = _READS + _COUNT
+_unpack = ffi.unpack
+_ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
 _ENTRY_SIZE = _ENTRY.size
 _loop_pass = lib.pev_loop_pass
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
@@ -94,6 +99,7 @@ class EventBase(TimedBase):
         "_passed",
         "_priorities",
         "_readers",
+        "_reads",
         "_resolver",
         "_running",
         "_serial",
@@ -143,6 +149,7 @@ class EventBase(TimedBase):
         self._own(check_pointer(handle, f"an EventBase of {config!r}"))
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
+        self._reads = lib.pev_loop_reads(handle)
         self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)
         if priorities > 1:
             self.priorities = priorities
@@ -236,6 +243,7 @@ class EventBase(TimedBase):
         What the last pass found is left to the caller where it takes more than calling.
         """
         soon, view, handle, unraised = self._soon, self._view, self._h, self._unraised
+        reads = self._reads
         flags_taken = flags | lib.PEV_PASS_TAKEN
         timers = self._timers
         while True:
@@ -244,6 +252,16 @@ class EventBase(TimedBase):
                 more = timers.arm(self)
             taken, self._taken = self._taken, False
             found: int = _loop_pass(handle, (flags_taken if taken else flags) | more)
+            if _READS < found <= _MOST_READS and not (unraised or strays or has_news()):
+                self._serial += 1
+                numbers = iter(_unpack(reads, found & _COUNT))
+                due = zip(numbers, _ALL_READ, _NO_DETAIL, strict=False)  # entries of what is left, whenever that is
+                self._due = due
+                self._taken = True
+                self._call_readers(numbers)
+                if soon or self._turn or self._left or self._on_exception is not None:
+                    return found
+                continue
             if not 0 < found <= _COUNT or unraised or strays or has_news():
                 return self._look_at(found)
             self._serial += 1
@@ -325,6 +343,28 @@ class EventBase(TimedBase):
             raise
         self._due = None
         return called
+
+    def _call_readers(self, numbers: Iterator[int]) -> None:
+        """The same where all that is due is to read: ``_due`` takes its entries from these numbers."""
+        number = 0
+        readers = self._readers
+        try:
+            for number in numbers:
+                if number in readers:
+                    callback, bev = readers[number]
+                    callback(bev)
+                elif number in self._armed:
+                    self._armed[number](_READ, 0)
+                if self._turn and self._turn & _AT_ONCE:
+                    return
+        except BaseException as error:
+            at = error.__traceback__
+            done = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] in JUMPS_BACK
+            if number and not done and not (self._left and self._left[-1][0] == number):
+                self._left.append((number, _READ, 0))
+                self._keep_or_drop(error)
+            raise
+        self._due = None
 
     def _call_timers(self, what: int, count: int) -> None:
         """What ``_armed`` holds for the timers of call_later(): some are due."""
