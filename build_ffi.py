@@ -23,9 +23,9 @@ CSRC = HERE / "csrc"
 NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferevent", "listener", "dns"]
 NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
-NAMES += ["finish", "inspect"]
+NAMES += ["finish", "inspect", "session", "ticket", "seal"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "below", "fast", "rest"]
+SOURCES += ["group", "meter", "clock", "below", "policy", "resumption", "fast", "rest"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

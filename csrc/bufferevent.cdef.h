@@ -27,6 +27,7 @@ enum {
 	PEV_NOTE_WRITE = 4,
 	PEV_NOTE_CONNECT_FAILED = 8,
 	PEV_NOTE_GONE = 16, /* a close that lingered is over */
+	PEV_NOTE_SESSION = 64, /* a TLS session has come: pev_ssl_take_session */
 	PEV_NOTE_PLAIN = 128, /* both sides have ended TLS */
 	PEV_NOTE_EVENTS = 8
 };

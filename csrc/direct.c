@@ -128,7 +128,7 @@ on_direct_event(struct pev_bev *h, short what, int error)
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_take_errors(s);
 	if (what & BEV_EVENT_CONNECTED)
-		return pev_ssl_connected(s) ? what : 0;
+		return pev_ssl_connected(s, what);
 	if (what & BEV_EVENT_ERROR)
 		return on_failure(s, error);
 	if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_WRITING))
@@ -170,8 +170,7 @@ before_direct_free(struct pev_bev *h)
 	if (s->stall != NULL)
 		event_free(s->stall);
 	s->stall = NULL;
-	if (s->n_errors == 0) /* what TLS itself didn't break can be resumed: RFC 5246 7.2.1 */
-		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	pev_ssl_keep_session(s);
 	pev_limits_free(h); /* which starts what they had stopped */
 	event_del(&h->bev->ev_read); /* libevent must forget the descriptor before its number is used again */
 	event_del(&h->bev->ev_write);
@@ -198,7 +197,7 @@ static const struct pev_layer direct_layer = {
 /* fd -1: it will come by pev_ssl_attach. */
 struct pev_bev *
 pev_ssl_socket_new(struct pev_loop *loop, struct pev_tls_context *context, int fd, const char *host, int is_address,
-    int check_host, int options, uint64_t id)
+    int check_host, struct pev_session *session, int options, uint64_t id)
 {
 	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_ssl *s;
@@ -208,7 +207,7 @@ pev_ssl_socket_new(struct pev_loop *loop, struct pev_tls_context *context, int f
 		errno = -code;
 		return NULL;
 	}
-	s = pev_ssl_make(context, host, is_address, check_host);
+	s = pev_ssl_make(context, host, is_address, check_host, session, id);
 	if (s == NULL)
 		return NULL;
 	s->stall = event_new(loop->base, -1, 0, on_stall, s);

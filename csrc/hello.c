@@ -117,7 +117,8 @@ go_over(struct pev_ssl *s, struct pev_tls_context *to)
 		return 1;
 	}
 	pthread_mutex_lock(&to->lock);
-	ok = SSL_set_SSL_CTX(ssl, to->ctx) != NULL &&
+	/* The session id context comes along: sessions of other policies aren't resumed under this one. */
+	ok = pev_policy_refresh(to) == 0 && SSL_set_SSL_CTX(ssl, to->ctx) != NULL &&
 	    SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to->ctx)) &&
 	    SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to->ctx)) &&
 	    (to->groups == NULL || SSL_set1_groups_list(ssl, to->groups));

@@ -103,6 +103,9 @@ TAILQ_HEAD(pev_sources, pev_source);
 #include "direct.cdef.h"
 #include "finish.cdef.h"
 #include "inspect.cdef.h"
+#include "session.cdef.h"
+#include "ticket.cdef.h"
+#include "seal.cdef.h"
 
 /* ---- loop.c ---- */
 

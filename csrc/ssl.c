@@ -53,20 +53,32 @@ is_end_below(const struct pev_ssl *s, short what)
 	    !(s->b.under->ended & BEV_EVENT_ERROR);
 }
 
-/* The handshake is done: whether for the first time. */
-int
-pev_ssl_connected(struct pev_ssl *s)
+/* It resumed what may not be resumed here: nothing goes out, or comes in. */
+static short
+refuse_session(struct pev_ssl *s)
+{
+	s->errors[0] = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT);
+	s->n_errors = s->failed = s->broken = 1;
+	bufferevent_disable(s->b.bev, EV_READ | EV_WRITE);
+	return BEV_EVENT_READING | BEV_EVENT_ERROR;
+}
+
+/* The handshake is done, perhaps not for the first time: what is to be told. */
+short
+pev_ssl_connected(struct pev_ssl *s, short what)
 {
 	struct pev_bev *h = &s->b;
 	if (h->open)
 		return 0;
 	h->open = 1;
 	pev_ssl_done(s);
+	if (!pev_link_is_trusted(s->ssl))
+		return refuse_session(s);
 	pev_bev_opened(h);
 	if (!(bufferevent_get_enabled(h->bev) & EV_READ))
 		bufferevent_disable(h->bev, EV_READ);
 	pev_ssl_step_finish(h);
-	return 1;
+	return what;
 }
 
 static short
@@ -76,7 +88,7 @@ on_ssl_event(struct pev_bev *h, short what, int error)
 	PEV_UNUSED(error);
 	pev_ssl_take_errors(s);
 	if (what & BEV_EVENT_CONNECTED)
-		return pev_ssl_connected(s) ? what : 0;
+		return pev_ssl_connected(s, what);
 	if ((what & BEV_EVENT_EOF) && s->n_errors > 0)
 		what = (short)((what & ~BEV_EVENT_EOF) | BEV_EVENT_ERROR);
 	if (is_clean_end(s, what))
@@ -106,13 +118,18 @@ stop_reading_below(struct pev_bev *h)
 /* ------------------------------------------------------------------ making */
 
 struct pev_ssl *
-pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host)
+pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host, struct pev_session *session,
+    uint64_t id)
 {
 	struct pev_ssl *s = pev_new(sizeof *s);
 	if (s == NULL)
 		return NULL;
 	s->ssl = pev_tls_new_ssl(context);
-	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0)) {
+	s->link.bev = &s->b;
+	s->link.id = id;
+	if (s->ssl == NULL || (host != NULL && pev_tls_expect_host(s->ssl, host, is_address, check_host) < 0) ||
+	    pev_link_begin(&s->link, context, s->ssl, host, is_address, check_host, session) < 0) {
+		pev_link_end(&s->link, s->ssl);
 		SSL_free(s->ssl);
 		pev_delete(s);
 		errno = PEV_ETLS;
@@ -129,6 +146,7 @@ pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, 
 void
 pev_ssl_unmake(struct pev_ssl *s)
 {
+	pev_link_end(&s->link, s->ssl);
 	SSL_free(s->ssl);
 	pev_tls_context_free(s->context);
 	pev_delete(s);
@@ -136,7 +154,7 @@ pev_ssl_unmake(struct pev_ssl *s)
 
 struct pev_bev *
 pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int is_server, const char *host, int is_address,
-    int check_host, int options, uint64_t id)
+    int check_host, struct pev_session *session, int options, uint64_t id)
 {
 	struct pev_ssl *s;
 	PEV_VISIT(pev_visit_bev(under));
@@ -146,7 +164,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 		errno = -code;
 		return NULL;
 	}
-	s = pev_ssl_make(context, host, is_address, check_host);
+	s = pev_ssl_make(context, host, is_address, check_host, session, id);
 	if (s == NULL)
 		return NULL;
 	bev = bufferevent_openssl_filter_new(under->source.loop->base, under->bev, s->ssl,
@@ -247,15 +265,21 @@ on_ssl_drained(struct pev_bev *h)
 	return 0;
 }
 
+/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself can break
+ * one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
+void
+pev_ssl_keep_session(struct pev_ssl *s)
+{
+	if (s->n_errors == 0)
+		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+}
+
 static void
 before_ssl_free(struct pev_bev *h)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
 	pev_ssl_stop_timer(s);
-	/* Without a shutdown state OpenSSL takes the session for broken and throws it away (facts of TLS 1.3). Only TLS itself
-	 * can break one: a stream that ends, or fails, says nothing about it (RFC 5246 7.2.1). */
-	if (s->n_errors == 0)
-		SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	pev_ssl_keep_session(s);
 	pev_ssl_leave_below(s);
 }
 
@@ -274,6 +298,7 @@ void
 pev_ssl_on_drop(struct pev_bev *h)
 {
 	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
+	pev_link_end(&pev_ssl_of(h)->link, pev_ssl_of(h)->ssl);
 	SSL_free(pev_ssl_of(h)->ssl);
 	ERR_clear_error();
 	pev_tls_context_free(pev_ssl_of(h)->context);
@@ -434,4 +459,52 @@ pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
 	n = pev_der_of(certificate, der);
 	X509_free(certificate);
 	return n;
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+/* The oldest that has come and wasn't taken, or NULL; also once it is closed */
+struct pev_session *
+pev_ssl_take_session(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct bufferevent *bev = h->bev;
+	struct pev_session *session;
+	if (bev != NULL && pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE) < 0)
+		return NULL; /* it belongs to another thread now */
+	if (bev != NULL)
+		bufferevent_lock(bev);
+	session = pev_link_take(&pev_ssl_of(h)->link);
+	if (bev != NULL)
+		bufferevent_unlock(bev);
+	return session;
+}
+
+/* NULL with errno 0: there is none yet */
+struct pev_session *
+pev_ssl_session(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_session *session = NULL;
+	SSL_SESSION *now;
+	int code = pev_ssl_look(h);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	errno = 0;
+	now = h->open ? SSL_get0_session(pev_ssl_of(h)->ssl) : NULL;
+	if (now != NULL)
+		session = pev_session_of(now, 1);
+	if (session != NULL && !SSL_is_server(pev_ssl_of(h)->ssl) && pev_ssl_of(h)->link.host != NULL)
+		SSL_SESSION_set1_hostname(session->session, pev_ssl_of(h)->link.host);
+	pev_ssl_looked(h);
+	return session;
+}
+
+/* Whether the session that a client was given was offered to the server */
+int
+pev_ssl_session_offered(struct pev_bev *h)
+{
+	return pev_ssl_of(h)->link.is_offered;
 }

@@ -6,7 +6,6 @@
  */
 #include "tls.h"
 
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 /* Levels below 2 admit keys and digests that are broken; a stricter openssl.cnf is left alone. */
@@ -135,7 +134,6 @@ pev_tls_init(void)
 static int
 set_defaults(SSL_CTX *ctx, int is_server)
 {
-	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
 	/* Partial writes reorder data below 2.2 (facts of libevent 5.1); idle buffers cost 32 KiB a connection. */
@@ -146,11 +144,7 @@ set_defaults(SSL_CTX *ctx, int is_server)
 	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION))
 		return 0;
 	SSL_CTX_set_verify(ctx, is_server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	if (!is_server)
-		return 1;
-	/* A context of its own for sessions: none may be carried over from a context with another policy, and without one
-	 * a server that asks for certificates refuses to resume (facts of TLS 1.5). */
-	return RAND_bytes(id, sizeof id) == 1 && SSL_CTX_set_session_id_context(ctx, id, sizeof id);
+	return 1;
 }
 
 struct pev_tls_context *
@@ -161,7 +155,9 @@ pev_tls_context_new(int is_server, uint64_t id)
 		return NULL;
 	ERR_clear_error();
 	context->ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
-	if (context->ctx == NULL || !set_defaults(context->ctx, is_server)) {
+	if (context->ctx != NULL && set_defaults(context->ctx, is_server))
+		context->sessions = pev_sessions_new(context->ctx, is_server);
+	if (context->sessions == NULL) {
 		pev_tls_failed();
 		SSL_CTX_free(context->ctx);
 		pev_delete(context);
@@ -210,6 +206,7 @@ void
 pev_tls_context_drop(struct pev_tls_context *context)
 {
 	pev_hello_set(context, NULL, 0);
+	pev_sessions_leave(context->sessions);
 	pev_tls_context_free(context);
 }
 
@@ -234,10 +231,20 @@ pev_ssl_set_owner(SSL *ssl, struct pev_ssl *s)
 
 /* ------------------------------------------------------------------ authorities */
 
+/* Authorities that are read when they are needed: sessions belong to the place they come from. */
+static int
+trust_directory(struct pev_tls_context *context, const char *path)
+{
+	pev_policy_directory(context->sessions);
+	return pev_policy_add(context->sessions, "authorities", path, strlen(path));
+}
+
 int
 pev_tls_load_verify_locations(struct pev_tls_context *context, const char *cafile, const char *capath)
 {
 	ERR_clear_error();
+	if (capath != NULL && trust_directory(context, capath) < 0)
+		return pev_tls_failed();
 	return SSL_CTX_load_verify_locations(context->ctx, cafile, capath) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
@@ -245,6 +252,8 @@ int
 pev_tls_load_default_certs(struct pev_tls_context *context)
 {
 	ERR_clear_error();
+	if (trust_directory(context, "of the system") < 0)
+		return pev_tls_failed();
 	return SSL_CTX_set_default_verify_paths(context->ctx) == 1 ? pev_tls_well() : pev_tls_failed();
 }
 
@@ -274,7 +283,7 @@ pev_tls_new_ssl(struct pev_tls_context *context)
 	SSL *ssl;
 	ERR_clear_error();
 	pthread_mutex_lock(&context->lock);
-	ssl = SSL_new(context->ctx);
+	ssl = pev_policy_refresh(context) == 0 ? SSL_new(context->ctx) : NULL;
 	pthread_mutex_unlock(&context->lock);
 	if (ssl == NULL)
 		pev_tls_failed();

@@ -2,7 +2,7 @@
 #ifndef PEV_TLS_H
 #define PEV_TLS_H
 
-#include "pylibevent.h"
+#include "session.h"
 
 #include <openssl/err.h>
 
@@ -10,6 +10,7 @@ struct pev_hello;
 
 struct pev_tls_context {
 	SSL_CTX *ctx;
+	struct pev_sessions *sessions; /* goes with ctx */
 	int refs; /* Python's handle, and each connection */
 	uint64_t id;
 	unsigned char is_server;
@@ -30,6 +31,7 @@ struct pev_ssl {
 	SSL *ssl;
 	struct pev_tls_context *context;
 	struct pev_call call; /* while Python is asked */
+	struct pev_link link; /* to sessions */
 	unsigned char truncated; /* the stream below ended without a close_notify */
 	unsigned char failed;    /* no close_notify can be sent any more */
 	unsigned char broken;    /* the one below failed: nothing can be sent any more */
@@ -107,10 +109,12 @@ void pev_ssl_on_info(const SSL *ssl, int where, int value);
 
 /* ---- ssl.c ---- */
 
-struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host);
+struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, int is_address, int check_host,
+    struct pev_session *session, uint64_t id);
 void pev_ssl_unmake(struct pev_ssl *s);
 void pev_ssl_take_errors(struct pev_ssl *s);
-int pev_ssl_connected(struct pev_ssl *s);
+short pev_ssl_connected(struct pev_ssl *s, short what);
+void pev_ssl_keep_session(struct pev_ssl *s);
 void pev_ssl_on_drop(struct pev_bev *h);
 
 int pev_ssl_look(struct pev_bev *h);

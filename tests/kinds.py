@@ -48,6 +48,25 @@ def contexts() -> tuple[ev.TLSContext, ev.TLSContext]:
     return server, ev.TLSContext.client(cadata=authority.cert_pem.bytes().decode())
 
 
+def session() -> ev.TLSSession:
+    """A client's, after a handshake."""
+    server_ctx, client_ctx = contexts()
+    found: list[ev.TLSSession] = []
+    client_ctx.on_new_session = lambda bev, session: found.append(session)
+    with ev.EventBase() as base:
+        one, other = bev_pair(base)
+        server = ev.TLSBufferEvent.wrap(one, server_ctx, server_side=True)
+        client = ev.TLSBufferEvent.wrap(other, client_ctx, server_hostname="server.test")
+        server.enable()
+        client.set_callbacks(event=lambda bev, what: None)
+        client.enable()
+        while not found:
+            base.loop(ev.LoopFlag.ONCE)
+        client.abort()
+        server.abort()
+    return found[0]
+
+
 def bev_pair(base: ev.EventBase) -> tuple[ev.SocketBufferEvent, ev.SocketBufferEvent]:
     one, other = socket.socketpair()
     return ev.SocketBufferEvent(base, one), ev.SocketBufferEvent(base, other)

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import kinds
 import pytest
 from support import check_child, run_child
 
@@ -49,6 +50,8 @@ def objects(base: ev.EventBase, certificates: Any) -> Iterator[dict[str, Any]]:
         "TLSContext": ev.TLSContext.server(certificates.cert, certificates.key),
         "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(1, 1)),
         "Relay": echo.relay(echo),
+        "TLSSession": kinds.session(),
+        "TicketKeys": ev.TicketKeys(),
     }
     made["PairBufferEvent"], partner = ev.PairBufferEvent.new(base)
     made["FilterBufferEvent"] = ev.FilterBufferEvent(ev.SocketBufferEvent(base), options=ev.Option.CLOSE_ON_FREE)
@@ -134,7 +137,8 @@ def test_half_made_objects_say_so(kind: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.PairBufferEvent, ev.BufferEvent]
+    "kind",
+    [ev.Listener, ev.DNSRequest, ev.TLSContext, ev.TLSBufferEvent, ev.TLSSession, ev.PairBufferEvent, ev.BufferEvent],
 )
 def test_those_that_are_made_otherwise_say_how(kind: Any) -> None:
     with pytest.raises(TypeError, match="isn't made itself"):
@@ -201,6 +205,8 @@ def make():
         "DNSRequest": dns.getaddrinfo("127.0.0.1", 80, lambda request: None),
         "TLSContext": server,
         "RateLimitGroup": ev.RateLimitGroup(base, ev.RateLimit(100, 100)),
+        "TLSSession": kinds.session(),
+        "TicketKeys": ev.TicketKeys(),
         "TLSBufferEvent": ev.TLSBufferEvent.wrap(other, server, server_side=True),
         "PairBufferEvent": ev.PairBufferEvent.new(base)[0],
         "FilterBufferEvent": ev.FilterBufferEvent(ev.PairBufferEvent.new(base)[0], kinds.passes, kinds.passes),

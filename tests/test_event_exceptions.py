@@ -299,3 +299,32 @@ def test_handlers_that_are_none(base: ev.EventBase, handler: Any) -> None:
     with pytest.raises(TypeError, match="on_exception must be callable or None"):
         base.on_exception = handler
     assert base.on_exception is None
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_what_is_left_of_an_entry_does_not_wait_for_anything_else(base: ev.EventBase, handled: bool) -> None:
+    """Reading and the end come as one; the read callback raises, and nothing else will ever happen."""
+    with socket_pair() as (one, _):
+        events: list[ev.What] = []
+        raised: list[BaseException] = []
+
+        def on_read(bev: ev.BufferEvent) -> None:
+            bev.read()
+            raise LookupError
+
+        with ev.SocketBufferEvent(base, one) as bev:
+            bev.set_callbacks(read=on_read, event=lambda bev, what: events.append(what))
+            bev.enable()
+            bev.trigger_event(ev.What.EOF | ev.What.READING)
+            bev.trigger(ev.EventFlag.READ, ignore_watermarks=True)
+            if handled:
+                base.on_exception = raised.append
+            give_up = base.timer(5, lambda event, what: pytest.fail("it waited"))
+            while not events:
+                try:
+                    base.loop(ev.LoopFlag.ONCE)
+                except LookupError as error:
+                    raised.append(error)
+            give_up.close()
+        assert len(raised) == 1
+        assert events == [ev.What.EOF | ev.What.READING]

@@ -96,14 +96,8 @@ class Stack:
         else:
             ends = tuple(ev.SocketBufferEvent(base, sock) for sock in socket.socketpair())
         self.levels: list[list[ev.BufferEvent]] = [[ends[0]], [ends[1]]]
-        for (out_kind, in_kind), at_once in layers:
-            if 2 in (out_kind, in_kind):
-                there = back = (None, None)
-            else:
-                there = KINDS[out_kind](at_once), KINDS[in_kind](at_once)
-                back = KINDS[out_kind](at_once), KINDS[in_kind](at_once)
-            for levels, (out, into) in ((self.levels[0], (there[0], back[1])), (self.levels[1], (back[0], there[1]))):
-                levels.append(ev.FilterBufferEvent(levels[-1], into, out))
+        for kind in layers:
+            self.put(self.levels, kind)
         self.tops = [levels[-1] for levels in self.levels]
         self.written = [0, 0]
         self.got = [bytearray(), bytearray()]
@@ -113,6 +107,17 @@ class Stack:
                 read=(lambda bev, number=number: self.take(number, bev.read())) if taking else None,
                 event=lambda bev, what, number=number: self.events.append((number, what)),
             )
+
+    def put(self, levels: list[list[ev.BufferEvent]], kind: Any) -> None:
+        """One more layer on both ends."""
+        (out_kind, in_kind), at_once = kind
+        if 2 in (out_kind, in_kind):
+            there = back = (None, None)
+        else:
+            there = KINDS[out_kind](at_once), KINDS[in_kind](at_once)
+            back = KINDS[out_kind](at_once), KINDS[in_kind](at_once)
+        for end, (out, into) in ((levels[0], (there[0], back[1])), (levels[1], (back[0], there[1]))):
+            end.append(ev.FilterBufferEvent(end[-1], into, out))
 
     def data(self, number: int, n: int) -> bytes:
         """The next bytes of an end's stream."""

@@ -190,10 +190,11 @@ class EventBase(Handle):
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
         while True:
-            if self._left and self._due is None:
-                self._due, self._left = iter(self._left), []
-            if self._due is not None and not self._turn & _AT_ONCE and self._call_due():
-                called = True
+            while not self._turn & _AT_ONCE and (self._due is not None or self._left):
+                if self._due is None:
+                    self._due, self._left = iter(self._left), []
+                if self._call_due():
+                    called = True
             if self._failures:
                 self._raise_failures()
             if soon and not self._turn & _AT_ONCE:

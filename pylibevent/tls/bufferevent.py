@@ -32,10 +32,13 @@ from ..errors import (
     tls_certificate_error,
     tls_error,
 )
+from ..failures import keep
 from ..flags import EventFlag, Option, What
 from .answers import connections, current_context
+from .client_sessions import SessionKey
 from .context import TLSContext
 from .peer import Peer
+from .session import TLSSession
 
 if TYPE_CHECKING:
     from ..bufferevent.socket import Resolver
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
 
 _MOST_NAME = 253
 _THREADSAFE, _DEFER = int(Option.THREADSAFE), int(Option.DEFER_CALLBACKS)
-_PLAIN = lib.PEV_NOTE_PLAIN
+_PLAIN, _SESSION, _EVENTS = lib.PEV_NOTE_PLAIN, lib.PEV_NOTE_SESSION, lib.PEV_NOTE_EVENTS
+_DATA = lib.PEV_NOTE_READ | lib.PEV_NOTE_WRITE
 
 
 class TLSBufferEvent(Peer):
@@ -55,7 +59,18 @@ class TLSBufferEvent(Peer):
     before the server has looked at its certificate: that it was refused is an ERROR later.
     """
 
-    __slots__ = ("_chosen", "_connector", "_ctx", "_direct", "_failure", "_limit", "_owner", "_underlying", "_when_plain")
+    __slots__ = (
+        "_chosen",
+        "_connector",
+        "_ctx",
+        "_direct",
+        "_failure",
+        "_limit",
+        "_owner",
+        "_session_key",
+        "_underlying",
+        "_when_plain",
+    )
 
     _chosen: TLSContext | None
     _connector: SocketBufferEvent | None
@@ -64,6 +79,7 @@ class TLSBufferEvent(Peer):
     _failure: BaseException | None
     _limit: float
     _owner: object
+    _session_key: SessionKey | None
     _underlying: BufferEvent | None
     _when_plain: Callable[[BufferEvent], object] | None
 
@@ -78,12 +94,14 @@ class TLSBufferEvent(Peer):
         ctx: TLSContext,
         server_hostname: str | None = None,
         *,
+        session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
         dns: Resolver | None = None,
         handshake_timeout: float | None = None,
         direct: bool = False,
     ) -> Self:
-        """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback.
+        """Connect to a TLS server. CONNECTED or ERROR follows, in the event callback. An earlier session with that server is
+        resumed where ``ctx.client_sessions`` has one.
 
         Args:
             base: The base.
@@ -92,6 +110,8 @@ class TLSBufferEvent(Peer):
             ctx: A context for clients.
             server_hostname: The name, or numeric address, that the server's certificate must be for, and that it is told.
                 None: the host.
+            session: The session to resume. None: one of ``ctx.client_sessions``. One that was made under another policy, for
+                another host, or is too old, isn't offered to the server: the handshake is a full one.
             options: How it works.
             dns: Who resolves the host. None: a DNSBase that the base keeps.
             handshake_timeout: Seconds, above 0, that the whole handshake may take once the stream below is open; then ERROR
@@ -109,13 +129,9 @@ class TLSBufferEvent(Peer):
         socket_bev = SocketBufferEvent(base, None, options)
         self = None
         try:
-            self = cls.wrap(
-                socket_bev,
-                ctx,
-                server_hostname=server_hostname,
-                options=options,
-                handshake_timeout=handshake_timeout,
-                direct=direct,
+            place = _place_of(address)
+            self = cls._begin_over(
+                socket_bev, ctx, False, server_hostname, session, options, handshake_timeout, direct=direct, place=place
             )
             if host is not None and not _is_numeric(host):
                 socket_bev.connect_hostname(host, port, dns)
@@ -169,6 +185,7 @@ class TLSBufferEvent(Peer):
         server_side: bool = False,
         server_hostname: str | None = None,
         *,
+        session: TLSSession | None = None,
         options: Option = Option.CLOSE_ON_FREE,
         handshake_timeout: float | None = None,
         direct: bool = False,
@@ -183,6 +200,7 @@ class TLSBufferEvent(Peer):
             ctx: A context of the same side.
             server_side: Be the server.
             server_hostname: For a client: as for connect().
+            session: For a client: the session to resume, as for connect(). None: none.
             options: How it works.
             handshake_timeout: As for connect().
             direct: Take the descriptor over from a SocketBufferEvent, which is closed, or closed as soon as it is connected
@@ -194,23 +212,51 @@ class TLSBufferEvent(Peer):
             BufferedDataError: With ``direct``: there are bytes in its buffers.
             TLSError: OpenSSL refused.
         """
+        return cls._begin_over(
+            underlying, ctx, server_side, server_hostname, session, options, handshake_timeout, direct=direct, place=None
+        )
+
+    @classmethod
+    def _begin_over(
+        cls,
+        underlying: BufferEvent,
+        ctx: TLSContext,
+        server_side: bool,
+        server_hostname: str | None,
+        session: TLSSession | None,
+        options: Option,
+        handshake_timeout: float | None,
+        *,
+        direct: bool,
+        place: tuple[str, int] | None,
+    ) -> Self:
         if not isinstance(underlying, BufferEvent):
             raise TypeError(f"underlying must be a BufferEvent, not {type(underlying).__name__}")
         _check_context(ctx, server_side=server_side)
         bits = _check_over(underlying, check_options(options))
         host, is_address = _check_host(server_hostname, ctx)
         limit = _limit(handshake_timeout, ctx)
-        number = next_id()
         if direct:
             _check_bare(underlying)
-            handle = lib.pev_ssl_socket_new(underlying.base._h, ctx._h, -1, host, is_address, ctx.check_hostname, bits, number)
+        key = None
+        if place is not None and ctx.client_sessions is not None:
+            name = None if host == ffi.NULL else host
+            key = ctx._key_for(*place, name, is_address=is_address, check_host=ctx.check_hostname)
+        session = _check_session(session, ctx, key)
+        offered = ffi.NULL if session is None else session._h
+        ctx._before_connection()
+        number = next_id()
+        check_host = ctx.check_hostname
+        if direct:
+            handle = lib.pev_ssl_socket_new(underlying.base._h, ctx._h, -1, host, is_address, check_host, offered, bits, number)
         else:
             handle = lib.pev_ssl_filter_new(
-                underlying._h, ctx._h, server_side, host, is_address, ctx.check_hostname, bits, number
+                underlying._h, ctx._h, server_side, host, is_address, check_host, offered, bits, number
             )
         check_pointer(handle, underlying)
         self = cls.__new__(cls)
         self._ctx, self._chosen, self._limit = ctx, None, limit
+        self._session_key = key
         self._direct, self._failure, self._when_plain = direct, None, None
         self._underlying, self._connector, self._owner = (None if direct else underlying), None, None
         self._server_side = bool(server_side)
@@ -279,6 +325,18 @@ class TLSBufferEvent(Peer):
     def context(self) -> TLSContext:
         """The context it is under: the one it was made with, or the one that the name a client asked for led to."""
         return current_context(self)
+
+    @property
+    def session(self) -> TLSSession | None:
+        """The session of this connection (``SSL_get1_session``). None before the handshake is done. A TLS 1.3 client's is
+        ``resumable`` once the server's ticket has come, and then the newest.
+        """
+        handle = lib.pev_ssl_session(self._h)
+        if not handle:
+            if ffi.errno:
+                check(-ffi.errno, self)
+            return None
+        return TLSSession._of(handle)
 
     @property
     def allow_dirty_shutdown(self) -> bool:
@@ -374,6 +432,7 @@ class TLSBufferEvent(Peer):
             timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
             bidirectional: Wait for the peer's close_notify too, within the same time; what else it sends is thrown away.
         """
+        self._take_sessions()
         if not self._closed:
             lib.pev_ssl_set_bidirectional(self._h, bool(bidirectional))
         below = self._connector or self._underlying
@@ -454,10 +513,44 @@ class TLSBufferEvent(Peer):
     def _lingers(self) -> bool:
         return self._id in self._base._armed
 
+    def _take_sessions(self) -> None:
+        while handle := lib.pev_ssl_take_session(self._h):
+            self._ctx._made_session(self, TLSSession._of(handle))
+
+    def _spoil_session(self) -> None:
+        """TLS failed: nobody shall resume what this connection used."""
+        if self._codes():
+            session = self.session if not self.closed else None
+            self._ctx._broken_session(self, session.id if session is not None else b"")
+
+    def _look_after_sessions(self, what: int, detail: int) -> int:
+        """Before what else there is to tell is told: that is what is left."""
+        try:
+            if what & _SESSION:
+                self._take_sessions()
+            if what >> _EVENTS & What.ERROR:
+                self._spoil_session()
+            self._ctx._tell_removed()
+        except BaseException:
+            self._base._left.append((self._id, what, detail))
+            raise
+        return what & ~int(_SESSION)
+
+    def _failed(self, events: int, detail: int) -> BaseException:
+        if events & What.ERROR:
+            try:
+                self._spoil_session()
+                self._ctx._tell_removed()
+            except BaseException as error:
+                keep(self._base, error)  # the relay's end is told all the same
+        return super()._failed(events, detail)
+
     def _ready(self, what: int, detail: int) -> None:
-        if what & _PLAIN:
-            what &= ~_PLAIN
-            self._base.call_soon(self._uncover)
+        if what & ~_DATA:
+            what = self._look_after_sessions(what, detail)
+            if what & _PLAIN:
+                what &= ~_PLAIN
+                self._base.call_soon(self._uncover)
             if not what:
                 return
         super()._ready(what, detail)
@@ -479,6 +572,23 @@ def _host_of(address: Address) -> tuple[str | None, int]:
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
         return address[0], address[1]
     return None, 0
+
+
+def _place_of(address: Address) -> tuple[str, int]:
+    """What sessions are kept by."""
+    host, port = _host_of(address)
+    return (host, port) if host is not None else (repr(address), 0)
+
+
+def _check_session(session: TLSSession | None, ctx: TLSContext, key: SessionKey | None) -> TLSSession | None:
+    """The session to offer."""
+    if session is not None and not isinstance(session, TLSSession):
+        raise TypeError(f"session must be a TLSSession or None, not {type(session).__name__}")
+    if session is not None and ctx.server_side:
+        raise ValueError("session is for clients")
+    if session is None and key is not None and ctx.client_sessions is not None:
+        return ctx.client_sessions.take(key)
+    return session if session is not None and not session.expired else None
 
 
 def _is_numeric(host: str) -> bool:

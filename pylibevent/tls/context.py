@@ -17,14 +17,14 @@ from .._handle import next_id
 from .._libevent import lib
 from ..errors import check_pointer, check_seconds
 from .answers import contexts
-from .ciphers import Ciphers
+from .context_sessions import ContextSessions
 from .material import Material, Password, Path
 
 _SERVER_HANDSHAKE, _CLIENT_HANDSHAKE = 10.0, 30.0
 """Seconds. Go's net/http gives a handshake 10 (TLSHandshakeTimeout); a client knows whom it waits for."""
 
 
-class TLSContext(Ciphers):
+class TLSContext(ContextSessions):
     """What TLS connections have in common (``SSL_CTX``). Made by ``client()`` or ``server()``.
 
     Connections take it as it is when they are made; what changes later holds for later ones. Threads and bases may share it.
@@ -48,6 +48,7 @@ class TLSContext(Ciphers):
         number = next_id()
         self._own(check_pointer(lib.pev_tls_context_new(server_side, number), "making a TLSContext"))
         contexts[number] = self
+        self._begin_sessions()
         return self
 
     @classmethod
