@@ -130,11 +130,13 @@ class Connection:
             self.turn()
         elif name in ("write", "write_buffer", "output", "pass on"):
             size = argument or ONE_READ
-            if self.written + size > ONE_WRITE:
-                self.turn()
+            if self.written + size > ONE_WRITE or self.output_watched:
+                self.turn()  # a callback of the output ends a pass, which is another one with the fast path
             if not self.bev.closed and len(self.bev.output) + size <= ONE_WRITE:
                 self.written += size
                 getattr(self, name.replace(" ", "_"))(argument)
+            if self.output_watched:
+                self.turn()
         elif not self.bev.closed:
             try:
                 self.record.append(getattr(self, name.replace(" ", "_"))(argument))
@@ -217,8 +219,10 @@ class Connection:
         self.set_callbacks()
 
     def trigger(self, flag: ev.EventFlag) -> None:
-        if not self.output_watched:  # whose callback ends a pass: another one with the fast path
+        self.turn()  # libevent sends in the round after the next one, which is after what is triggered
+        if not self.bev.closed:
             self.bev.trigger(flag)
+            self.turn()
 
     def watch(self, which: str) -> None:
         self.turn()
@@ -228,7 +232,9 @@ class Connection:
         getattr(self.bev, which).add_callback(lambda buffer, change: self.record.append((which, change.added)))
 
     def single(self, size: int) -> None:
-        self.bev.max_single_read = self.bev.max_single_write = size
+        self.turn()
+        if not self.bev.closed:
+            self.bev.max_single_read = self.bev.max_single_write = size
 
     def limit(self, limit: ev.RateLimit | None) -> None:
         self.turn()  # what was written before is charged, or not

@@ -40,6 +40,7 @@ from ..errors import (
     tls_certificate_error,
     tls_error,
 )
+from ..failures import keep
 from ..flags import EventFlag, Option, What
 from .answers import connections, current_context
 from .asking import Asking
@@ -594,6 +595,15 @@ class TLSBufferEvent(Asking):
             self._base._left.append((self._id, what, detail))
             raise
         return what & ~_SESSION
+
+    def _failed(self, events: int, detail: int) -> BaseException:
+        if events & What.ERROR:
+            try:
+                self._spoil_session()
+                self._ctx._tell_removed()
+            except BaseException as error:
+                keep(self._base, error)  # the relay's end is told all the same
+        return super()._failed(events, detail)
 
     def _ready(self, what: int, detail: int, tell: Callable[[BufferEvent, int, int], None] = BufferEvent._ready) -> None:
         if what & _SESSION_PLAIN_ERROR or (what & ~_DATA and self._ctx._on_remove_session is not None):

@@ -43,7 +43,7 @@ class TLSSession(Handle):
     @classmethod
     def _of(cls, handle: Any) -> Self:
         self = cls.__new__(cls)
-        self._h = handle
+        self._own(handle)
         return self
 
     @classmethod

@@ -70,7 +70,7 @@ class TicketKeys(Handle):
         self._given = keys is not None
         self._lock = threading.Lock()
         self._made: dict[int, bytes] = {}  # by slot, what this process made or saw
-        self._h = check_pointer(lib.pev_ticket_keys_new(), "a TicketKeys")
+        self._own(check_pointer(lib.pev_ticket_keys_new(), "a TicketKeys"))
         self._set(given)
         self._due = 0.0 if self._store is not None else time.monotonic() + self._rotation
         self._keep_up()
