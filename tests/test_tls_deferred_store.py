@@ -531,3 +531,31 @@ def test_asyncio(base: ev.EventBase, certificates: Any) -> None:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def test_a_put_closes_the_base(certificates: Any) -> None:
+    """What it waits for then is cancelled."""
+    answer: ev.DeferredAnswer[None] = ev.DeferredAnswer()
+    ended: list[bool] = []
+    base = ev.EventBase()
+
+    class Closing(ev.MemorySessionStore):
+        async def put(self, id: bytes, data: bytes, ttl: float) -> None:  # type: ignore[override]
+            try:
+                base.close()
+                await answer
+            finally:
+                ended.append(True)
+
+    server, client = with_store(certificates, Closing()), make_client(certificates, TLS12)
+    pair = ends(base, server, client)
+    pair[0].greeting = b""
+    run_until_closed(base)
+    assert ended == [True]
+    assert answer.cancelled()
+    assert all(end.bev.closed for end in pair)
+
+
+def run_until_closed(base: ev.EventBase) -> None:
+    while not base.closed:
+        base.loop(ev.LoopFlag.ONCE)

@@ -39,7 +39,8 @@ class DeferredAnswer(Future[T]):
     """An answer that is given later, from any thread, by ``set_result()`` or ``set_exception()``.
 
     It is a ``concurrent.futures.Future`` that can be awaited too, in a coroutine that a callback of TLS returned. One that
-    nobody waits for any more is cancelled: ``cancelled()`` says so, and what is set then is dropped.
+    nobody waits for any more is cancelled: ``cancelled()`` says so, and what is set then is dropped. ``result()`` makes the
+    thread that calls it wait, in that of the loop perhaps for ever: ask ``done()`` before.
     """
 
     @classmethod
@@ -205,7 +206,9 @@ class Wait:
         self._number = next_id()
         self._timer: Event | None = None
         self._step(None, None)
-        if not self._ended:
+        if base.closed:
+            self.cancel()
+        elif not self._ended:
             base._closing[self._number] = lambda: self._base_closed
             if limit is not None:
                 self._timer = base.timer(limit, lambda event, what: self._late(limit))
