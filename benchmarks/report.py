@@ -182,7 +182,7 @@ each round. In brackets stands what is aimed at.
 
 What the servers are: `bare epoll` is a C program without any event library, the floor; `C libevent` is the same echo server
 in C on bufferevents; `pylibevent` is `examples/echo_server.py` (`examples/tls_echo_server.py`) with its `--mode`; the others
-are in `benchmarks/echo_python.py`.
+are in `benchmarks/echo_python.py`. The proxy is `examples/le_proxy.py`, beside the same C program as a proxy.
 
 ![Server time per echoed message]({picture})
 

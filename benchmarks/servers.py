@@ -61,7 +61,8 @@ def command(kind: str, tools: Tools, port: int, *, tls: bool, backend: int = 0) 
     files = [tools.certificate, tools.key] if tls else []
     flags = ["--cert", tools.certificate, "--key", tools.key] if tls else []
     if kind == "ours-relay" and backend:
-        return [sys.executable, str(ROOT / "examples" / "le_proxy.py"), "--port", str(port), "--to", f"{HOST}:{backend}", *flags]
+        passes_on = ["--port", str(port), "--to", f"{HOST}:{backend}"]
+        return [sys.executable, str(ROOT / "examples" / "le_proxy.py"), *passes_on, *flags]
     if kind.startswith("ours-"):
         script = "tls_echo_server.py" if tls else "echo_server.py"
         arguments = ["--port", str(port), "--mode", kind.removeprefix("ours-")]

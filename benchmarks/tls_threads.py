@@ -1,7 +1,7 @@
 """Bases in threads: python tls_threads.py BASES SECONDS CERTIFICATE KEY AUTHORITY prints, as JSON, bytes a second.
 
-Each base has a thread, and in it pairs of TLS connections to itself: one end sends messages, the other gives them back. All that
-Python does is what each callback of an echo server and its client does.
+Each base has a thread, and in it pairs of TLS connections to itself: one end sends messages, the other gives them back. Python
+does what the callbacks of an echo server and its client do.
 """
 
 from __future__ import annotations
