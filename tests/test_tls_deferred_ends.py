@@ -29,6 +29,9 @@ from tls_stacks import flip
 
 import pylibevent as ev
 
+_TICKETS_FAILED = ev.What.ERROR | ev.What.WRITING
+"""A server may fail to send its tickets to one who has closed already; libevent and we may find that in the same pass."""
+
 # ---------------------------------------------------------------- ends while it waits
 
 
@@ -117,7 +120,9 @@ def test_closed_with_something_to_send(base: ev.EventBase, certificates: Any, qu
 
     run_until(base, come)
     assert other.got == b"last words"
-    assert other.events == [ev.What.CONNECTED, ev.What.EOF | ev.What.READING]
+    assert other.events[0] == ev.What.CONNECTED
+    assert other.events[1] & ~_TICKETS_FAILED == ev.What.EOF | ev.What.READING
+    assert len(other.events) == 2
     other.bev.close()
     base.dispatch()
 
