@@ -161,3 +161,20 @@ def test_of_what_is_active_together_the_urgent_come_first(priorities: int, rng: 
             order = order_of_calls(base, rng)
         assert order == sorted(order)
         assert order
+
+
+def test_active_again_while_something_more_urgent_comes_first() -> None:
+    """What is due already is told, and what it is made active with meanwhile is told by the next loop."""
+    told: list[ev.EventFlag] = []
+    with ev.EventBase(priorities=3) as base:
+        last = base.event(-1, NOTHING, lambda event, what: told.append(what), priority=2)
+
+        def first(event: ev.Event, what: ev.EventFlag) -> None:
+            last.active(ev.EventFlag.CLOSED)
+            base.loopexit()  # an event of the middle priority: there is a pass for it before the last one's call
+
+        base.event(-1, NOTHING, first, priority=2).active()
+        last.active(ev.EventFlag.READ)
+        while not base.loop():
+            pass
+    assert told == [ev.EventFlag.READ, ev.EventFlag.CLOSED]

@@ -260,13 +260,17 @@ class Event(Handle):
         if not self._persist:
             if self._added == serial:
                 lib.pev_event_delete(self._h)  # as in C: added again while it was due, it is deleted before its call
-            if self._readded != serial or self._added == serial:
+            if (self._readded != serial or self._added == serial) and not (base._priorities > 1 and self._is_active_again()):
                 base._armed.pop(self._id, None)
         base._running = self
         if count > 1 and self._flags & _SIGNAL:
             self._call_often(what, count)
         else:
             self._callback(self, _FLAGS[what])
+
+    def _is_active_again(self) -> bool:
+        """Whether it was made active once more while it was due, and a pass for what is more urgent came in between."""
+        return lib.pev_event_pending(self._h, _KINDS, ffi.NULL, True) > 0
 
     def _call_often(self, what: int, count: int) -> None:
         """A signal that came several times is called as often, unless it is deleted meanwhile."""
