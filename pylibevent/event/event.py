@@ -270,7 +270,7 @@ class Event(Handle):
 
     def _is_active_again(self) -> bool:
         """Whether it was made active once more while it was due, and a pass for what is more urgent came in between."""
-        return lib.pev_event_pending(self._h, _KINDS, ffi.NULL, True) > 0
+        return bool(lib.pev_event_pending(self._h, _KINDS, ffi.NULL, True) > 0)
 
     def _call_often(self, what: int, count: int) -> None:
         """A signal that came several times is called as often, unless it is deleted meanwhile."""
