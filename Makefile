@@ -16,7 +16,7 @@ PROCESSES = 4
 BENCH_ARGS = --docs docs
 # What compares both itself isn't among them.
 KINDS = bufferevent filter layers lifetime listener max_single monkey pair ratelimit regress tls
-PLAIN = $(filter-out %_relay.py %_records.py %_accuracy.py %_clock.py, $(foreach kind, $(KINDS), $(wildcard tests/test_$(kind)*.py)))
+PLAIN = $(filter-out %_relay.py %_accuracy.py %_clock.py, $(foreach kind, $(KINDS), $(wildcard tests/test_$(kind)*.py)))
 
 RECIPE = build_ffi.py setup.py pyproject.toml
 SOURCES = $(wildcard csrc/*.c csrc/*.h)

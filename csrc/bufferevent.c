@@ -196,6 +196,13 @@ pev_bev_hold(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ trampolines */
 
+/* Python wasn't told of it: what came before it can be told first. TLS says that it failed, and then that it had read. */
+static int
+is_error_due(const struct pev_bev *h)
+{
+	return (h->source.noted & (BEV_EVENT_ERROR << PEV_NOTE_EVENTS)) != 0;
+}
+
 static void
 on_read(struct bufferevent *bev, void *arg)
 {
@@ -208,7 +215,7 @@ on_read(struct bufferevent *bev, void *arg)
 		pev_relay_read(h);
 		return;
 	}
-	if (!(h->wants & EV_READ) || (h->ended & BEV_EVENT_ERROR))
+	if (!(h->wants & EV_READ) || ((h->ended & BEV_EVENT_ERROR) && !is_error_due(h)))
 		return;
 	if (!h->source.noted && h->source.loop)
 		h->source.loop->bytes_noted += evbuffer_get_length(bev->input);
