@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import trustme
-from support import GIVE_UP, run_until
+from support import GIVE_UP, reserved_port, run_until
 
 import pylibevent as ev
 
@@ -176,20 +176,17 @@ def redis_server() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server isn't installed (Debian: apt install redis-server)")
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        try:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        with reserved_port() as port:
+            options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+            process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+            stack.callback(process.wait, GIVE_UP)
+            stack.callback(process.terminate)
             deadline = time.monotonic() + GIVE_UP
             while not answers(port):
                 assert time.monotonic() < deadline, "redis-server doesn't answer"
                 assert process.poll() is None, "redis-server ended"
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
-            process.wait(GIVE_UP)
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 def answers(port: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import GIVE_UP, ROOT
+from support import GIVE_UP, ROOT, reserved_port
 
 README = (ROOT / "README.md").read_text()
 SERVER, *TOUR = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -28,15 +28,6 @@ def folder(certificates: Any, tmp_path: Path) -> Path:
     for name in ("ca", "cert", "key"):
         (tmp_path / f"{name}.pem").write_bytes(Path(getattr(certificates, name)).read_bytes())
     return tmp_path
-
-
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that nobody else gets, but who asks for it with SO_REUSEADDR."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
 
 
 def wait_for_listener(child: subprocess.Popen[str], port: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import tls_authority as make
-from support import run_until
+from support import reserved_port, run_until
 from tls_authority import CLIENT
 from tls_ends import End
 
@@ -147,9 +147,11 @@ def echo_server(base: ev.EventBase, ctx: ev.TLSContext, **options: Any) -> Itera
         server.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+@pytest.fixture
+def port() -> Iterator[int]:
+    """The port that a program is to listen on."""
+    with reserved_port() as number:
+        yield number
 
 
 # ---------------------------------------------------------------- they are the client
@@ -272,8 +274,7 @@ def connected(base: ev.EventBase, port: int, ctx: ev.TLSContext, name: str = "lo
 
 @both_forms
 @both_versions
-def test_openssl_s_server(base: ev.EventBase, files: Files, direct: bool, version: str) -> None:
-    port = free_port()
+def test_openssl_s_server(base: ev.EventBase, files: Files, port: int, direct: bool, version: str) -> None:
     command = [need("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-cert", files.cert, "-key", files.key]
     command += ["-CAfile", files.ca, "-Verify", "1", "-verify_return_error", "-alpn", "b,a", "-rev"]
     command += ["-tls" + version.replace(".", "_")]
@@ -290,8 +291,7 @@ def test_openssl_s_server(base: ev.EventBase, files: Files, direct: bool, versio
 
 
 @both_forms
-def test_openssl_s_server_answers_http(base: ev.EventBase, files: Files, direct: bool) -> None:
-    port = free_port()
+def test_openssl_s_server_answers_http(base: ev.EventBase, files: Files, port: int, direct: bool) -> None:
     command = [need("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-cert", files.cert, "-key", files.key, "-www"]
     with child(base, *command):
         end = connected(base, port, ev.TLSContext.client(files.ca), direct=direct)
@@ -305,8 +305,7 @@ def test_openssl_s_server_answers_http(base: ev.EventBase, files: Files, direct:
 
 @both_forms
 @both_versions
-def test_gnutls_serv(base: ev.EventBase, files: Files, direct: bool, version: str) -> None:
-    port = free_port()
+def test_gnutls_serv(base: ev.EventBase, files: Files, port: int, direct: bool, version: str) -> None:
     command = [need("gnutls-serv"), "--port", str(port), "--x509certfile", files.cert, "--x509keyfile", files.key, "--echo"]
     command += ["--priority", f"NORMAL:-VERS-ALL:+VERS-TLS{version}", "--quiet"]
     with child(base, *command):
@@ -319,8 +318,7 @@ def test_gnutls_serv(base: ev.EventBase, files: Files, direct: bool, version: st
         base.loop(ev.LoopFlag.NONBLOCK)
 
 
-def test_servers_that_we_refuse(base: ev.EventBase, files: Files) -> None:
-    port = free_port()
+def test_servers_that_we_refuse(base: ev.EventBase, files: Files, port: int) -> None:
     command = [need("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-cert", files.cert, "-key", files.key]
     with child(base, *command) as server:
         end = connected(base, port, ev.TLSContext.client(files.ca), "another.test")
