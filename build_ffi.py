@@ -25,7 +25,7 @@ NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "policy", "resumption", "lastwords", "stream"]
+SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "room", "policy", "resumption", "lastwords", "stream"]
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.

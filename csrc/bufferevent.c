@@ -410,6 +410,8 @@ pev_bev_enable(struct pev_bev *h, int events)
 		bufferevent_disable(h->bev, (short)events);
 		return code;
 	}
+	if (h->layer != NULL && h->layer->on_enable != NULL)
+		h->layer->on_enable(h);
 	pev_bev_changed(h);
 	return 0;
 }

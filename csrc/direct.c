@@ -191,6 +191,7 @@ static const struct pev_layer direct_layer = {
 	.stop_reading = stop_reading_here,
 	.before_free = before_direct_free,
 	.on_drop = pev_ssl_on_drop,
+	.on_enable = pev_ssl_release_room,
 };
 
 /* ------------------------------------------------------------------ making */

@@ -71,7 +71,11 @@ void
 pev_ssl_on_info(const SSL *ssl, int where, int value)
 {
 	struct pev_ssl *s;
-	if (!(where & SSL_CB_ALERT) || (s = pev_ssl_of_ssl(ssl)) == NULL)
+	if (!(where & (SSL_CB_ALERT | SSL_CB_EXIT)) || (s = pev_ssl_of_ssl(ssl)) == NULL)
+		return;
+	if (where == SSL_CB_CONNECT_EXIT || where == SSL_CB_ACCEPT_EXIT)
+		pev_ssl_release_later(s);
+	if (!(where & SSL_CB_ALERT))
 		return;
 	if ((value & 0xff) == SSL_AD_CLOSE_NOTIFY)
 		return;

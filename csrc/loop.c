@@ -248,6 +248,7 @@ pev_loop_new(const struct pev_config *from)
 	TAILQ_INIT(&loop->children);
 	TAILQ_INIT(&loop->fresh);
 	TAILQ_INIT(&loop->waiting);
+	TAILQ_INIT(&loop->roomy);
 	loop->fast_io = from->fast_io;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
@@ -536,6 +537,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 		result = poll_until_noted(loop, flags);
 	loop->in_pass = 0;
 	pev_empty_graves(loop);
+	pev_ssl_release_all(loop);
 	pev_bev_leave_all(loop);
 	if (result < 0)
 		return result;

@@ -176,6 +176,7 @@ struct pev_loop {
 	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
 	TAILQ_HEAD(, pev_bev) waiting; /* those that the last poll found, and whose turn comes in a later pass */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
+	TAILQ_HEAD(, pev_ssl) roomy; /* those with buffers to release */
 	TAILQ_ENTRY(pev_loop) next_loop;
 };
 
@@ -428,6 +429,8 @@ struct pev_layer {
 	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
+	/* Reading or writing was switched on. */
+	void (*on_enable)(struct pev_bev *h);
 	/* An event while it is being closed: what is left of it. */
 	short (*sift)(struct pev_bev *h, short what);
 	/* Moves what it can, regardless of marks: 1 when anything was moved. */
@@ -478,6 +481,7 @@ void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
+void pev_ssl_release_all(struct pev_loop *loop);
 int pev_socket_give(struct pev_bev *h, int fd);
 int pev_bev_hears(const struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);

@@ -71,14 +71,6 @@ refuse_session(struct pev_ssl *s)
 	return BEV_EVENT_READING | BEV_EVENT_ERROR;
 }
 
-/* 32 KiB that an idle connection doesn't need. A handshake does, again and again: it keeps them. */
-static void
-release_buffers(SSL *ssl)
-{
-	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
-	SSL_free_buffers(ssl); /* not while something is in them; the next read comes back to it */
-}
-
 /* The handshake is done, perhaps not for the first time: what is to be told. */
 short
 pev_ssl_connected(struct pev_ssl *s, short what)
@@ -90,7 +82,8 @@ pev_ssl_connected(struct pev_ssl *s, short what)
 		return (short)(what & ~BEV_EVENT_CONNECTED);
 	h->open = 1;
 	pev_ssl_done(s);
-	release_buffers(s->ssl);
+	pev_ssl_release_buffers(s);
+	pev_ssl_release_room(h);
 	pev_link_settled(&s->link);
 	if (!pev_link_is_trusted(s->ssl))
 		return refuse_session(s);
@@ -412,6 +405,7 @@ after_ssl_free(struct pev_bev *h, struct pev_bev *under)
 void
 pev_ssl_on_drop(struct pev_bev *h)
 {
+	pev_ssl_release_no_more(pev_ssl_of(h));
 	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
 	pev_link_end(&pev_ssl_of(h)->link, pev_ssl_of(h)->ssl);
 	SSL_free(pev_ssl_of(h)->ssl);
@@ -433,6 +427,7 @@ static const struct pev_layer ssl_layer = {
 	.after_free = after_ssl_free,
 	.on_write = pev_ssl_step_finish,
 	.on_drop = pev_ssl_on_drop,
+	.on_enable = pev_ssl_release_room,
 	.is_records = 1,
 };
 

@@ -45,6 +45,8 @@ struct pev_ssl {
 	unsigned char finishing;   /* PEV_FINISH_...: close_notify is due, or said, before the end */
 	unsigned char waiting;     /* a bidirectional close waits for the peer's close_notify */
 	unsigned char at_end;      /* the socket form's: the peer's stream has ended */
+	unsigned char is_roomy;    /* its buffers are released at the end of the pass */
+	TAILQ_ENTRY(pev_ssl) next_roomy;
 	unsigned char hearing;     /* a write has failed: what the peer said last is read */
 	short alert_in, alert_out; /* -1: none */
 	double limit;              /* seconds for the handshake, 0: none */
@@ -139,6 +141,10 @@ struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, 
     struct pev_session *session, uint64_t id);
 void pev_ssl_unmake(struct pev_ssl *s);
 void pev_ssl_take_errors(struct pev_ssl *s);
+void pev_ssl_release_buffers(struct pev_ssl *s);
+void pev_ssl_release_later(struct pev_ssl *s);
+void pev_ssl_release_no_more(struct pev_ssl *s);
+void pev_ssl_release_room(struct pev_bev *h);
 short pev_ssl_connected(struct pev_ssl *s, short what);
 short pev_ssl_sift(struct pev_bev *h, short what);
 void pev_ssl_keep_session(struct pev_ssl *s);
