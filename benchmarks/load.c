@@ -6,7 +6,8 @@
  * MODE full, full12, resumed, resumed12: each connection shakes hands, has one byte echoed, ends, and begins again.
  *
  * Prints one line of JSON. The figure that counts is cpu_us: microseconds of processor time that the main thread of the
- * process PID took per message, which neighbours on the machine disturb least. Every byte that comes back is compared. */
+ * process PID took per message, once each connection has had one back, which neighbours on the machine disturb least. Every
+ * byte that comes back is compared. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,10 +25,12 @@
 
 #define MOST_FAILURES 1000
 #define READ_SIZE (256 * 1024)
+#define MOST_WARMING 60 /* seconds until each connection has had a message back */
 
 struct connection {
 	int fd;
 	SSL *ssl;
+	int warm;        /* a message has come back */
 	int open;        /* the handshake, where there is one, is done */
 	size_t sent;     /* of the message under way */
 	size_t received;
@@ -46,7 +49,7 @@ static int epoll_fd;
 static SSL_CTX *context;
 static SSL_SESSION *session;
 static char *message, *incoming;
-static unsigned long done, failed, resumed, wrong;
+static unsigned long done, failed, resumed, wrong, warmed;
 
 static double
 now(void)
@@ -209,6 +212,8 @@ step(struct connection *c)
 				return;
 			}
 			done++;
+			warmed += !c->warm;
+			c->warm = 1;
 		}
 	}
 	watch(c, c->sent < options.size ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
@@ -255,7 +260,7 @@ int
 main(int argc, char **argv)
 {
 	int i, connections;
-	double seconds, cpu, began, took;
+	double seconds, cpu, began, took, end;
 	struct connection *all;
 	if (argc != 7) {
 		fprintf(stderr, "usage: load PORT CONNECTIONS SIZE SECONDS MODE PID\n");
@@ -282,7 +287,10 @@ main(int argc, char **argv)
 		message[at] = (char)(at * 131 + at / 251 + 7);
 	for (i = 0; i < connections; i++)
 		start(&all[i]);
-	run(seconds / 4); /* warm up */
+	end = now() + MOST_WARMING;
+	do
+		run(seconds / 4); /* warm up */
+	while (!options.handshakes && warmed < (unsigned long)connections && now() < end);
 	done = resumed = 0;
 	cpu = server_cpu();
 	began = now();

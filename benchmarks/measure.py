@@ -258,7 +258,7 @@ def crowds(tools: Tools, plan: Plan, note: Note) -> Section:
             for subject in kinds:
                 kind, mode = subject.split("/")
                 with running(kind, tools, tls=mode == "tls") as (port, pid):
-                    seconds = plan.seconds + connections / 1000
+                    seconds = plan.seconds + connections / 5000  # some messages of each connection
                     got = load(tools, port, pid, connections=connections, size=64, seconds=seconds, mode=mode)
                 section.add(f"{connections} connections", subject, got["cpu_us"])
             note(f"{section.title}, round {number + 1} of {plan.rounds}, {connections}")

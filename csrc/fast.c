@@ -15,9 +15,10 @@
  *   5. What comes into an empty output otherwise makes ev_write active, and not pending: it is written in the next round
  *      of the loop, by libevent's own callback, without a look at whether the socket could take it.
  *   6. A bufferevent with a lock is left to libevent.
- *   7. A pass reads no more than PEV_READY_BYTES: Python shall find it in the processor's cache. Sockets that the poll found beyond
- *      that wait for a later pass, and there is no other poll before. The system remembers them too, so the list may be
- *      thrown away at any time.
+ *   7. A pass reads no more than PEV_READY_BYTES, which Python shall find in the processor's cache, and from no more than
+ *      PEV_READY_MAX sockets, which is what it takes at a time. Those that the poll found beyond that wait for a later pass, and
+ *      there is no other poll before: it would find them all again. The system remembers them too, so the list may be thrown
+ *      away at any time.
  */
 #include "pylibevent.h"
 
@@ -289,7 +290,7 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	forget_waiting(h);
-	if (h->source.loop->patient && h->source.loop->bytes_noted >= PEV_READY_BYTES && h->relay == NULL) {
+	if (h->source.loop->patient && pev_is_full(h->source.loop) && h->relay == NULL) {
 		wait(h);
 		return;
 	}
@@ -347,7 +348,7 @@ void
 pev_fast_serve(struct pev_loop *loop)
 {
 	struct pev_bev *h;
-	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL && loop->bytes_noted < PEV_READY_BYTES && loop->n_noted < PEV_READY_MAX) {
+	while ((h = TAILQ_FIRST(&loop->waiting)) != NULL && !pev_is_full(loop)) {
 		forget_waiting(h);
 		if (h->bev->ev_read.ev_evcallback.evcb_flags & EVLIST_INSERTED)
 			on_fast_read(event_get_fd(&h->bev->ev_read), EV_READ, h);

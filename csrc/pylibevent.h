@@ -182,6 +182,13 @@ struct pev_loop {
 
 extern unsigned pev_fork_generation;
 
+/* All that Python takes at a time. */
+static inline int
+pev_is_full(const struct pev_loop *loop)
+{
+	return loop->n_noted >= PEV_READY_MAX || loop->bytes_noted >= PEV_READY_BYTES;
+}
+
 /* ---- visit.c ---- */
 
 /* What a call holds while it is inside: PEV_VISIT(pev_visit_...) comes first in each function that Python calls, and lets go

@@ -120,7 +120,7 @@ cut_short(struct pev_loop *loop)
 	event_base_loopbreak(loop->base);
 }
 
-/* Whether a pass is on that was not cut short by it. */
+/* Whether a pass is on. */
 static int
 note(struct pev_source *source, unsigned what, int priority)
 {
@@ -135,16 +135,13 @@ note(struct pev_source *source, unsigned what, int priority)
 	if (!loop->in_pass)
 		return 0; /* the next pass starts with it */
 	pev_end_poll(loop, priority);
-	if (loop->n_noted < PEV_READY_MAX)
-		return 1;
-	cut_short(loop);
-	return 0;
+	return 1;
 }
 
 void
 pev_note(struct pev_source *source, unsigned what, int priority)
 {
-	if (note(source, what, priority) && source->loop->bytes_noted >= PEV_READY_BYTES)
+	if (note(source, what, priority) && pev_is_full(source->loop))
 		cut_short(source->loop);
 }
 
@@ -153,7 +150,7 @@ void
 pev_note_fresh(struct pev_source *source, size_t n, int priority)
 {
 	source->loop->bytes_noted += n;
-	if (note(source, PEV_NOTE_READ, priority) && source->loop->bytes_noted >= PEV_READY_BYTES && !source->loop->patient)
+	if (note(source, PEV_NOTE_READ, priority) && pev_is_full(source->loop) && !source->loop->patient)
 		cut_short(source->loop);
 }
 

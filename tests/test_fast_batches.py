@@ -15,6 +15,8 @@ READ = ev.EventFlag.READ
 MANY = 9
 SIZE = 150_000
 """Two of them are more than a pass reads."""
+CROWD = 400
+"""More than a pass hands over."""
 
 
 class Crowd:
@@ -71,6 +73,32 @@ def test_one_poll_serves_several_passes(rng: random.Random) -> None:
         assert crowd.is_all(range(MANY))
         assert len(crowd.got) == MANY
         assert base.statistics.passes > base.statistics.polls
+
+
+def test_one_poll_serves_more_sockets_than_python_takes_at_a_time() -> None:
+    """Or each pass would find all the others again, which makes a crowd's messages dearer the more there are."""
+    with ev.EventBase(fast_io=True) as base, ExitStack() as stack:
+        peers, left = [], [0]
+
+        def on_read(bev: ev.BufferEvent) -> None:
+            left[0] -= len(bev.read())
+            if left[0] == 0:
+                base.loopexit()
+
+        for _ in range(CROWD):
+            here, there = socket.socketpair()
+            peers.append(stack.enter_context(there))
+            bev = stack.enter_context(ev.SocketBufferEvent(base, here))
+            bev.set_callbacks(read=on_read)
+            bev.enable(READ)
+        for _ in range(8):  # a poll finds more each time, up to 4096
+            left[0] = CROWD
+            for peer in peers:
+                peer.send(b"x")
+            before = base.statistics
+            base.dispatch()
+            after = base.statistics
+        assert (after.polls - before.polls, after.passes - before.passes) in [(1, 2), (2, 3)]
 
 
 def test_those_that_are_closed_meanwhile_get_nothing(crowd: Crowd) -> None:
