@@ -10,6 +10,7 @@
  * byte that comes back is compared. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,7 @@ main(int argc, char **argv)
 	options.tls = strcmp(options.mode, "tcp") != 0;
 	options.resume = strncmp(options.mode, "resumed", 7) == 0;
 	options.handshakes = options.resume || strncmp(options.mode, "full", 4) == 0;
+	signal(SIGPIPE, SIG_IGN);
 	if (options.tls)
 		make_context();
 	message = malloc(options.size);
