@@ -25,7 +25,23 @@ NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "room", "policy", "resumption", "lastwords", "stream"]
+SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "room", "policy", "resumption"]
+SOURCES += ["lastwords", "stream"]
+
+# Called with Python's lock held, since they take less time than giving it up, and never wait.
+SHORT = ["pev_bev_take_fresh"]
+KEEP_LOCK = """
+#undef Py_BEGIN_ALLOW_THREADS
+#undef Py_END_ALLOW_THREADS
+#define Py_BEGIN_ALLOW_THREADS { PyThreadState *_save = keeps_lock(__func__) ? NULL : PyEval_SaveThread();
+#define Py_END_ALLOW_THREADS if (_save != NULL) PyEval_RestoreThread(_save); }
+
+static inline int
+keeps_lock(const char *name)
+{
+	return %s;
+}
+"""
 
 # Never libevent: it holds the same globals as libevent_core a second time.
 # OpenSSL first: where it is missing, pkg-config may miss libevent_openssl too.
@@ -110,6 +126,12 @@ def declarations(name: str) -> str:
     return re.sub(r"^#(ifdef|ifndef|endif|else|include).*\n", "", text, flags=re.MULTILINE)
 
 
+def preamble() -> str:
+    """What the generated C begins with."""
+    short = " || ".join(f'__builtin_strcmp(name, "_cffi_f_{name}") == 0' for name in SHORT)
+    return '#include "pylibevent.h"\n' + KEEP_LOCK % short
+
+
 def make_builder() -> FFI:
     """The FFI that setuptools asks for."""
     check_tools()
@@ -118,7 +140,7 @@ def make_builder() -> FFI:
         builder.cdef(declarations(name))
     builder.set_source(
         "pylibevent._libevent",
-        '#include "pylibevent.h"\n',
+        preamble(),
         sources=[f"csrc/{name}.c" for name in SOURCES],
         depends=["build_ffi.py", "setup.py", *(str(p.relative_to(HERE)) for p in sorted(CSRC.glob("*.h")))],
         py_limited_api=True,

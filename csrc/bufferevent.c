@@ -481,7 +481,7 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 	if (h->under != NULL)
 		pev_fast_flush(h);
 	pev_bev_changed(h);
-	return 0;
+	return PEV_KEPT;
 }
 
 int
@@ -500,7 +500,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 	if (code == 0)
 		pev_fast_flush(h);
 	pev_bev_changed(h);
-	return code;
+	return code < 0 ? code : PEV_KEPT;
 }
 
 long long

@@ -405,24 +405,38 @@ take_input(struct pev_bev *h)
 	loop->arena_used += pev_fast_room(n);
 	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
 		return PEV_ASK;
-	return ~((long long)at << PEV_FRESH_BITS | (long long)n);
+	return (long long)at << PEV_FRESH_BITS | (long long)(at + n);
 }
 
-/* All that has come in: where it stands in the arena, PEV_FRESH_BITS up, and its length; the complement of that for what was
- * in the input, so that it may matter to somebody. PEV_ASK: it takes pev_bev_read. */
+static int
+may_take(const struct pev_bev *h)
+{
+	return h->bev != NULL && pev_loop_usable(h->source.loop, 0) == 0 && h->over == NULL && h->relay == NULL && !h->exports &&
+	    !h->lingering && (h->views[0] == NULL || !h->views[0]->frozen);
+}
+
+/* What has come in in this pass: where it begins in the arena, PEV_FRESH_BITS up, and where it ends. PEV_ASK: pev_bev_take may have
+ * some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever isn't the loop's thread has to ask. */
+long long
+pev_bev_take_fresh(struct pev_bev *h)
+{
+	long long taken;
+	if (h->fresh_length == 0 || !pev_runs_here(h->source.loop) || !may_take(h))
+		return PEV_ASK;
+	taken = (long long)h->fresh_start << PEV_FRESH_BITS | (h->fresh_start + h->fresh_length);
+	pev_fast_forget(h);
+	return taken;
+}
+
+/* The same of what is in the input, where it may matter to somebody that it is taken. PEV_ASK: it takes pev_bev_read. */
 long long
 pev_bev_take(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
-	long long taken;
-	if (h->bev == NULL || pev_loop_usable(h->source.loop, 0) < 0 || h->over != NULL || h->relay != NULL || h->exports ||
-	    h->lingering || (h->views[0] != NULL && h->views[0]->frozen))
+	if (!may_take(h))
 		return PEV_ASK;
-	if (h->fresh_length == 0)
-		return take_input(h);
-	taken = (long long)h->fresh_start << PEV_FRESH_BITS | h->fresh_length;
-	pev_fast_forget(h);
-	return taken;
+	pev_fast_settle(h);
+	return take_input(h);
 }
 
 /* ------------------------------------------------------------------ writing later */

@@ -61,10 +61,9 @@ _EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_write, _write_buffer, _take = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take
-_SENT, _ASK = lib.PEV_SENT, lib.PEV_ASK
+_write, _write_buffer, _take_fresh = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take_fresh
 _FRESH_BITS = lib.PEV_FRESH_BITS
-_FRESH_LENGTH = (1 << _FRESH_BITS) - 1
+_FRESH_END = (1 << _FRESH_BITS) - 1
 
 
 class Watermark(NamedTuple):
@@ -195,10 +194,12 @@ class BufferEvent(RateLimited):
                 what is written goes nowhere.
             RuntimeError: Another thread is running the loop.
         """
-        code = _write(self._h, data, len(data)) if type(data) is bytes else _write(self._h, *as_bytes(data))
-        if code == _SENT:
-            return
-        if code and not self._is_about_to_fail(code):
+        if type(data) is bytes:
+            if not (code := _write(self._h, data, len(data))):
+                return  # PEV_SENT
+        else:
+            code = _write(self._h, *as_bytes(data))
+        if code < 0 and not self._is_about_to_fail(code):
             check(code, self)
         if watched or lent or _released:
             settle()
@@ -207,12 +208,11 @@ class BufferEvent(RateLimited):
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        code = _write_buffer(self._h, buffer._h)
-        if code == _SENT:
-            return
-        if code and self._is_about_to_fail(code):
+        if not (code := _write_buffer(self._h, buffer._h)):
+            return  # PEV_SENT
+        if code < 0 and self._is_about_to_fail(code):
             buffer.drain()
-        elif code:
+        elif code < 0:
             check_two(code, self, buffer)
         if watched or lent or _released:
             settle()
@@ -231,12 +231,10 @@ class BufferEvent(RateLimited):
             The bytes; none if nothing is there.
         """
         if size == -1:
-            if (fresh := _take(self._h)) >= 0:
-                start = fresh >> _FRESH_BITS
-                taken: bytes = self._arena[start : start + (fresh & _FRESH_LENGTH)]
-                return taken
-            if fresh != _ASK:
-                return self._taken_from_input(~fresh)
+            if (fresh := _take_fresh(self._h)) >= 0:
+                return self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]  # type: ignore[no-any-return]
+            if (there := lib.pev_bev_take(self._h)) >= 0:
+                return self._taken_from_input(there)
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)
         n = n if wanted < 0 else min(wanted, n)
@@ -248,8 +246,7 @@ class BufferEvent(RateLimited):
 
     def _taken_from_input(self, where: int) -> bytes:
         """Other bytes than fresh ones: that they are gone may be news to somebody."""
-        start = where >> _FRESH_BITS
-        taken: bytes = self._arena[start : start + (where & _FRESH_LENGTH)]
+        taken: bytes = self._arena[where >> _FRESH_BITS : where & _FRESH_END]
         if has_news():
             settle()
         return taken

@@ -350,11 +350,11 @@ class EventBase(TimedBase):
         readers = self._readers
         try:
             for number in numbers:
-                if number in readers:
+                try:
                     callback, bev = readers[number]
-                    callback(bev)
-                elif number in self._armed:
-                    self._armed[number](_READ, 0)
+                except KeyError:
+                    callback, bev = self._tell_to_read, number
+                callback(bev)
                 if self._turn and self._turn & _AT_ONCE:
                     return
         except BaseException as error:
@@ -365,6 +365,10 @@ class EventBase(TimedBase):
                 self._keep_or_drop(error)
             raise
         self._due = None
+
+    def _tell_to_read(self, number: int) -> None:
+        if number in self._armed:
+            self._armed[number](_READ, 0)
 
     def _call_timers(self, what: int, count: int) -> None:
         """What ``_armed`` holds for the timers of call_later(): some are due."""
