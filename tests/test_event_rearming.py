@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from support import TICK, socket_pair
+from support import GIVE_UP, TICK, socket_pair
 
 import pylibevent as ev
 
@@ -36,7 +36,9 @@ def test_a_period_until_the_loop_is_ended(base: ev.EventBase) -> None:
 
 
 def test_timeouts_removed_before_they_are_over(base: ev.EventBase) -> None:
-    """regress.c main/event_remove_timeout: 75 ms, removed after 25; bytes after 40 and 125 start none anew."""
+    """regress.c main/event_remove_timeout: half a second (upstream 75 ms), removed after 25; bytes after 40 ms and after that
+    time start none anew.
+    """
     with socket_pair() as (one, other):
         seen: list[ev.EventFlag] = []
         fired: list[ev.EventFlag] = []
@@ -56,9 +58,9 @@ def test_timeouts_removed_before_they_are_over(base: ev.EventBase) -> None:
         timer = base.event(-1, NOTHING, lambda event, what: fired.append(what))
         base.timer(0.025, remove)
         base.timer(0.04, lambda event, what: other.send(b"x"))
-        reader.add(0.075)
-        timer.add(0.075)
-        base.timer(0.125, lambda event, what: other.send(b"x"))
+        reader.add(0.5)
+        timer.add(0.5)
+        base.timer(0.55, lambda event, what: other.send(b"x"))
         assert base.dispatch() is True
         assert fired == []
         assert seen == [READ, READ]
@@ -91,10 +93,12 @@ def test_two_that_activate_each_other_take_turns_with_the_rest(base: ev.EventBas
         reader.add()
         writer.add()
         first.active(READ)
-        base.loopexit(0.1)
-        assert base.loop() is False
+        deadline = time.monotonic() + GIVE_UP
+        while min(read, written, activated) <= 100:
+            assert time.monotonic() < deadline
+            base.loopexit(0.1)
+            assert base.loop() is False
         assert abs(written - activated) <= 1
-        assert min(read, written, activated) > 100
         assert bool(first.pending()) != bool(second.pending())
         for event in (reader, writer, first, second):
             event.close()
