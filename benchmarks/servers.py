@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -27,8 +26,6 @@ ATTEMPTS = 3  # a machine may be busy with something else for as long as a measu
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-
-_ports = iter(range(random.randrange(10_000, 25_000), 32_000))
 
 
 class Tools(NamedTuple):
@@ -88,17 +85,26 @@ def environment() -> dict[str, str]:
 @contextlib.contextmanager
 def running(kind: str, tools: Tools, *, tls: bool, backend: int = 0, core: int = SERVER_CORE) -> Iterator[tuple[int, int]]:
     """A server: its port and its process."""
-    port = next(_ports)
-    arguments = command(kind, tools, port, tls=tls, backend=backend)
-    process = subprocess.Popen(
-        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: pin(core)
-    )
-    try:
-        wait_for(port, process)
-        yield port, process.pid
-    finally:
-        process.kill()
-        process.wait()
+    with reserved_port() as port:
+        arguments = command(kind, tools, port, tls=tls, backend=backend)
+        process = subprocess.Popen(
+            arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: pin(core)
+        )
+        try:
+            wait_for(port, process)
+            yield port, process.pid
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that nobody else gets, but who asks for it with SO_REUSEADDR, as servers do."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, 0))
+        yield sock.getsockname()[1]
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

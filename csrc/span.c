@@ -74,6 +74,21 @@ pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max
 	return (int)pev_buffer_leave(buf, copy_spans(out, vec, spans, EV_SSIZE_MAX));
 }
 
+/* libevent may reserve a single span in the second of several chains, after some room that didn't suffice, and doesn't find it
+ * again but after a span of that room. */
+static int
+commit(struct evbuffer *buf, struct evbuffer_iovec *vec, int n)
+{
+	struct evbuffer_iovec both[2];
+	if (evbuffer_commit_space(buf, vec, n) == 0)
+		return 0;
+	if (n != 1 || evbuffer_reserve_space(buf, 1, both, 2) != 1)
+		return -PEV_EVALUE;
+	both[0].iov_len = 0;
+	both[1] = vec[0];
+	return evbuffer_commit_space(buf, both, 2) < 0 ? -PEV_EVALUE : 0;
+}
+
 /* The spans as reserved, with their lengths cut to what was filled. */
 int
 pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
@@ -92,7 +107,7 @@ pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n)
 		vec[i].iov_base = spans[i].start;
 		vec[i].iov_len = spans[i].length;
 	}
-	return (int)pev_buffer_leave(buf, evbuffer_commit_space(buf, vec, n) < 0 ? -PEV_EVALUE : 0);
+	return (int)pev_buffer_leave(buf, commit(buf, vec, n));
 }
 
 static struct evbuffer *

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import itertools
+import resource
 import socket
 import ssl
 import sys
@@ -49,7 +50,7 @@ def look(base: ev.EventBase) -> list[int]:
     for _ in range(20):
         base.loop(ev.LoopFlag.NONBLOCK)
     gc.collect()
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return [bytes_in_use(), resident, len(descriptors()), lib.pev_live_handles(), base.num_events, len(base._armed)]
 
 

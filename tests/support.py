@@ -18,7 +18,7 @@ from pylibevent._libevent import lib
 from pylibevent.buffer import news
 
 ROOT = Path(__file__).resolve().parent.parent
-GIVE_UP = 20.0
+GIVE_UP = 40.0
 """Seconds after which a test that waits for something has failed."""
 TICK = 0.01
 """Seconds by which a timer may be early: libevent reads a clock that goes on by ticks of up to 10 ms."""

@@ -204,6 +204,21 @@ def test_reserving_after_prepending_to_an_empty_chain() -> None:
         assert contents(buffer) == b"foobar"
 
 
+@pytest.mark.parametrize("used", [0, 1, 3500, 8144])
+def test_reserving_one_span_among_empty_chains(used: int) -> None:
+    """It is neither the first chain with room nor the last one."""
+    buffer = Buffer(b"x" * 5000)
+    for size in (8000, 14_000):
+        with buffer.reserve(size, 3):
+            pass
+    with buffer.reserve(3500, 1) as space:
+        assert len(space.views) == 1
+        space.views[0][:used] = b"y" * used
+        space.commit(used)
+    buffer.write(b"z" * 10_000)
+    assert contents(buffer) == b"x" * 5000 + b"y" * used + b"z" * 10_000
+
+
 def test_peeking() -> None:
     """regress_buffer.c evbuffer/peek: sixteen chains, of which some are asked for; libevent's last view isn't cut, ours is."""
     lines = [b"Contents of chunk [%d]\n" % i for i in range(16)]

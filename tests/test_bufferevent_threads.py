@@ -202,6 +202,46 @@ def test_dropped_by_threads(rng: random.Random, turn: int) -> None:
     assert check_child(DROPPING, str(rng.getrandbits(30)), timeout=60) == "end\n"
 
 
+FIRST_LOOKS = (
+    START
+    + """
+sys.setswitchinterval(1e-6)
+one, other = socket.socketpair()
+gate = threading.Barrier(4)
+found = []
+
+def look():
+    try:
+        for bev in bevs:
+            gate.wait(20)
+            found.append((bev.input, bev.output))
+    except BaseException as error:
+        failed.append(repr(error))
+        gate.abort()
+
+bevs = [ev.SocketBufferEvent(base, sock.dup(), OPTIONS) for sock in (one, other) for _ in range(150)]
+threads = [threading.Thread(target=look) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+assert not failed, failed
+assert len(set(map(id, (buffer for both in found for buffer in both)))) == 2 * len(bevs)
+for bev in bevs:
+    bev.abort()
+base.close()
+one.close()
+other.close()
+print("end")
+"""
+)
+
+
+def test_the_first_look_at_the_buffers_by_four_threads() -> None:
+    """All of them get the same ones."""
+    assert check_child(FIRST_LOOKS, "1") == "end\n"
+
+
 WRITERS = (
     START
     + """

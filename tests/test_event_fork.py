@@ -284,8 +284,8 @@ def woken():
     assert called
 
 def interrupted():
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         base.dispatch()
     except KeyboardInterrupt:
         return

@@ -155,8 +155,8 @@ def test_a_handler_runs_though_the_loop_sleeps(method: str) -> None:
             base.loopbreak()
 
         base.timer(60, print)
+        base.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.02)  # not before: a loopbreak is for a loop that runs
         with handler(signal.SIGALRM, on_alarm):
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
             assert base.dispatch() is False
     assert seen == [signal.SIGALRM]
 
@@ -291,7 +291,7 @@ def test_a_loop_inside_a_loop_hears_of_signals_and_so_does_the_outer_one(base: e
 
         def run_inner(event: ev.Event, what: ev.EventFlag) -> None:
             outer_owner = owner_of_wake_ups()
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            inner.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.02)
             inner.dispatch()
             assert owner_of_wake_ups() == outer_owner >= 0
             signal.setitimer(signal.ITIMER_REAL, 0.02)

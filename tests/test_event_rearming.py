@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from support import socket_pair
+from support import GIVE_UP, TICK, socket_pair
 
 import pylibevent as ev
 
@@ -27,7 +27,7 @@ def test_a_period_until_the_loop_is_ended(base: ev.EventBase) -> None:
     event = base.timer(0.01, fire, persist=True)
     start = time.monotonic()
     assert base.dispatch() is False
-    assert time.monotonic() - start >= 0.055
+    assert time.monotonic() - start >= 0.06 - TICK
     assert count == 6
     assert event.pending() == TIMEOUT
     event.delete()
@@ -36,7 +36,9 @@ def test_a_period_until_the_loop_is_ended(base: ev.EventBase) -> None:
 
 
 def test_timeouts_removed_before_they_are_over(base: ev.EventBase) -> None:
-    """regress.c main/event_remove_timeout: 75 ms, removed after 25; bytes after 40 and 125 start none anew."""
+    """regress.c main/event_remove_timeout: half a second (upstream 75 ms), removed after 25; bytes after 40 ms and after that
+    time start none anew.
+    """
     with socket_pair() as (one, other):
         seen: list[ev.EventFlag] = []
         fired: list[ev.EventFlag] = []
@@ -56,9 +58,9 @@ def test_timeouts_removed_before_they_are_over(base: ev.EventBase) -> None:
         timer = base.event(-1, NOTHING, lambda event, what: fired.append(what))
         base.timer(0.025, remove)
         base.timer(0.04, lambda event, what: other.send(b"x"))
-        reader.add(0.075)
-        timer.add(0.075)
-        base.timer(0.125, lambda event, what: other.send(b"x"))
+        reader.add(0.5)
+        timer.add(0.5)
+        base.timer(0.55, lambda event, what: other.send(b"x"))
         assert base.dispatch() is True
         assert fired == []
         assert seen == [READ, READ]
@@ -91,10 +93,12 @@ def test_two_that_activate_each_other_take_turns_with_the_rest(base: ev.EventBas
         reader.add()
         writer.add()
         first.active(READ)
-        base.loopexit(0.1)
-        assert base.loop() is False
+        deadline = time.monotonic() + GIVE_UP
+        while min(read, written, activated) <= 100:
+            assert time.monotonic() < deadline
+            base.loopexit(0.1)
+            assert base.loop() is False
         assert abs(written - activated) <= 1
-        assert min(read, written, activated) > 100
         assert bool(first.pending()) != bool(second.pending())
         for event in (reader, writer, first, second):
             event.close()
@@ -132,7 +136,7 @@ def test_once_but_not_before_the_end() -> None:
         base.loopexit(0.075)
         start = time.monotonic()
         assert base.dispatch() is False
-        assert 0.07 < time.monotonic() - start < 9
+        assert 0.075 - TICK <= time.monotonic() - start < 9
         assert base.num_events == 1
     assert called == []
 
@@ -192,7 +196,7 @@ def test_moved_before_it_is_called(base: ev.EventBase) -> None:
     base.dispatch()
     assert order == ["first"]
     assert len(at) == 1
-    assert at[0] - moved[0] >= 0.019
+    assert at[0] - moved[0] >= 0.02 - TICK
 
 
 def test_a_persistent_one_starts_over_in_its_callback(base: ev.EventBase) -> None:
@@ -209,8 +213,8 @@ def test_a_persistent_one_starts_over_in_its_callback(base: ev.EventBase) -> Non
     base.timer(0.001, fire, persist=True)
     base.dispatch()
     assert len(at) == 3
-    assert at[1] - at[0] >= 0.028
-    assert at[2] - at[1] >= 0.028
+    assert at[1] - at[0] >= 0.03 - TICK
+    assert at[2] - at[0] >= 0.06 - TICK
 
 
 def test_the_callback_may_be_changed_while_it_waits(base: ev.EventBase) -> None:

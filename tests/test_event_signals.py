@@ -175,7 +175,7 @@ def test_python_handlers_run_while_the_loop_sleeps(base: ev.EventBase) -> None:
     before = signal.signal(signal.SIGALRM, handler)
     try:
         timer = base.timer(60, print)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        base.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.05)
         start = time.monotonic()
         base.dispatch()
         assert seen == [signal.SIGALRM]
@@ -192,7 +192,7 @@ def test_an_exception_of_a_python_handler_comes_out(base: ev.EventBase) -> None:
     before = signal.signal(signal.SIGALRM, handler)
     try:
         timer = base.timer(60, print)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        base.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.05)
         with pytest.raises(LookupError, match="from the handler"):
             base.dispatch()
         timer.close()
@@ -214,7 +214,7 @@ def test_a_wakeup_descriptor_of_somebody_else_is_left_alone(base: ev.EventBase) 
     before = signal.signal(signal.SIGALRM, handler)
     try:
         timer = base.timer(60, print)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        base.call_soon(signal.setitimer, signal.ITIMER_REAL, 0.05)
         base.dispatch()
         assert seen == [signal.SIGALRM]
         assert other.recv(10) == bytes([signal.SIGALRM])

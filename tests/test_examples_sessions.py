@@ -9,25 +9,37 @@ from programs import running
 from sessions import redis_server
 
 VISITS = 30
+ATTEMPTS = 5
 
 
 def counts(out: str) -> dict[str, int]:
     return {how: int(n) for n, how in re.findall(r"(\d+) (full|resumed) +\d+\.\d\d ms", out.partition("\nkeeping sessions")[2])}
 
 
+def outcome(*arguments: str) -> str:
+    """What it prints when no store was slow. On a busy machine one may be: its server says so and shakes hands in full."""
+    for _ in range(ATTEMPTS):
+        with running("tls_sessions.py", "--visits", str(VISITS), *arguments) as program:
+            status, out, err = program.rest()
+        assert status == 0, err
+        assert all("it isn't asked for 1 s, and handshakes are full ones" in line for line in err.splitlines()), err
+        if not err:
+            return out
+    raise AssertionError(f"{ATTEMPTS} times a store was slow: {err}")
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("share", ["sqlite", "tickets"])
 def test_any_process_resumes(share: str, version: str) -> None:
-    with running("tls_sessions.py", "--share", share, "--tls", version, "--visits", str(VISITS)) as program:
-        out = program.end()
+    out = outcome("--share", share, "--tls", version)
     assert f"keeping no sessions: {VISITS} connections" in out
     assert counts(out) == {"full": 1, "resumed": VISITS - 1}
 
 
 def test_through_a_redis() -> None:
-    with redis_server() as url, running("tls_sessions.py", "--share", url, "--visits", str(VISITS)) as program:
-        out = program.end()
-    assert counts(out)["resumed"] >= VISITS // 2  # a server whose Redis was slow once didn't ask for a second
+    with redis_server() as url:
+        out = outcome("--share", url)
+    assert counts(out) == {"full": 1, "resumed": VISITS - 1}
 
 
 def test_a_redis_that_is_away() -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from programs import Program, read_all, running
-from support import GIVE_UP
+from support import GIVE_UP, reserved_port
 
 SIZE = 1_000_000
 
@@ -94,9 +94,7 @@ def test_to_a_target(rng: random.Random) -> None:
 
 
 def test_a_target_that_refuses() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        refused = server.getsockname()[1]
-    with tunnel("--target", f"127.0.0.1:{refused}") as (far, near, port):
+    with reserved_port() as refused, tunnel("--target", f"127.0.0.1:{refused}") as (far, near, port):
         assert near.line() == "answered: "
         assert exchange(port, b"x") == b""
         near.end(signal.SIGINT)

@@ -8,13 +8,13 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
+from support import GIVE_UP
 
 import pylibevent as ev
 
 READ, WRITE = ev.EventFlag.READ, ev.EventFlag.WRITE
 OK, NEED_MORE = ev.FilterResult.OK, ev.FilterResult.NEED_MORE
 NORMAL, FLUSH = ev.FlushMode.NORMAL, ev.FlushMode.FLUSH
-GIVE_UP = 10.0
 
 _FLIP = bytes(byte ^ 0x55 for byte in range(256))
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
+from support import GIVE_UP
 from test_layers_random import Flip
 
 import pylibevent as ev
 
 READ, WRITE = ev.EventFlag.READ, ev.EventFlag.WRITE
 CLOSE = ev.Option.CLOSE_ON_FREE
-GIVE_UP = 20.0
 
 hop = st.tuples(
     st.sampled_from(["socket", "pair"]),

@@ -117,7 +117,6 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine any answer may be slow."""
-    monkeypatch.setattr(resumption, "SLOW", 20.0)
     monkeypatch.setattr(resumption, "LATE", 20.0)
 
 

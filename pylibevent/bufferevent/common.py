@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
@@ -64,6 +65,8 @@ _ALL_OPTIONS = sum(Option)
 _write, _write_buffer, _take_fresh = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take_fresh
 _FRESH_BITS = lib.PEV_FRESH_BITS
 _FRESH_END = (1 << _FRESH_BITS) - 1
+_MADE_SECONDS = 5.0
+"""Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
 
 
 class Watermark(NamedTuple):
@@ -274,16 +277,30 @@ class BufferEvent(RateLimited):
     @property
     def input(self) -> Buffer:
         """What has come in: can be taken from, not added to (``bufferevent_get_input``)."""
-        if self._input is None:
-            self._input = Buffer._view(self, output=False)
-        return self._input
+        if (there := self._input) is None:
+            there = self._input = self._shown(output=False)
+        return there
 
     @property
     def output(self) -> Buffer:
         """What is still to be sent: can be added to, not taken from (``bufferevent_get_output``)."""
-        if self._output is None:
-            self._output = Buffer._view(self, output=True)
-        return self._output
+        if (there := self._output) is None:
+            there = self._output = self._shown(output=True)
+        return there
+
+    def _shown(self, *, output: bool) -> Buffer:
+        """The input or output that nobody has asked for yet. Where threads do at the same time, one of them makes it."""
+        deadline = time.monotonic() + _MADE_SECONDS
+        while True:
+            try:
+                return Buffer._view(self, output=output)
+            except FileExistsError:  # made, and not yet kept
+                time.sleep(0)
+                there = self._output if output else self._input
+                if there is not None:
+                    return there
+                if time.monotonic() > deadline:
+                    raise
 
     # ------------------------------------------------------------ callbacks
 
