@@ -277,7 +277,7 @@ def check_flags(value: Any, kind: type[Any], allowed: int, name: str) -> int:
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
     else:
         bits = int(value)
-    if bits | allowed != allowed:
+    if bits & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
     return bits
 
