@@ -7,9 +7,10 @@
  * The rules:
  *
  *   1. The BIO is ours. At any time it does what libevent's would, with the buffers of the one below, but for what it is lent
- *      while a call of this file lasts, and for what the first handshake writes, which is sent at once.
+ *      while a call of this file lasts, and for what a server says in its first handshake, which is sent at once.
  *   2. All that isn't reading or writing of an open stream without marks, limits and timeouts is libevent's: handshakes, first and
- *      later ones, what OpenSSL couldn't do at once, and the end, but for close_notify, and for telling why: OpenSSL says that once.
+ *      later ones, what OpenSSL couldn't do at once, and the end, but for close_notify and for telling why: OpenSSL says that
+ *      once.
  *   3. Decrypting is done in place: no record gives more bytes than it has, so what comes out never overtakes what is still to go
  *      in. What OpenSSL holds from before, part of one record, is why the ciphertext begins SLACK further up.
  *   4. What was lent and not taken goes to the input below, where libevent would have left it.
@@ -99,6 +100,13 @@ send_lent(struct pev_ssl *s, const char *data, int n)
 	return n;
 }
 
+/* What a server says in its handshake. Nobody waits for the tickets of TLS 1.3: they go out together with what follows. */
+static int
+is_awaited(const struct pev_ssl *s)
+{
+	return s->is_server && !s->b.open && SSL_get_state(s->ssl) != TLS_ST_SW_SESSION_TICKET;
+}
+
 static int
 bio_write(BIO *bio, const char *data, int n)
 {
@@ -110,7 +118,7 @@ bio_write(BIO *bio, const char *data, int n)
 		return -1;
 	if (s->loan != NULL && s->loan->in == NULL)
 		return send_lent(s, data, n);
-	if (!s->b.open && pev_fast_may_send_below(s->b.under)) /* a message of the handshake, and the peer waits for it */
+	if (is_awaited(s) && pev_fast_may_send_below(s->b.under))
 		return send_on(s, data, (size_t)n) < 0 ? -1 : n;
 	high = bev->wm_write.high;
 	length = evbuffer_get_length(bev->output);
