@@ -402,7 +402,7 @@ pev_bev_enable(struct pev_bev *h, int events)
 	}
 	/* Enabling what is enabled gives a write callback out of nothing (facts of libevent 3.8). */
 	events &= ~bufferevent_get_enabled(h->bev);
-	if (events == 0)
+	if (events == 0 || (h->layer != NULL && h->layer->enable_later != NULL && h->layer->enable_later(h, (short)events)))
 		return 0;
 	errno = 0;
 	if (bufferevent_enable(h->bev, (short)events) < 0) {

@@ -321,6 +321,33 @@ has_more_to_send(struct pev_bev *h)
 	    (h->connecting == PEV_CONNECTING || bufferevent_getfd(h->bev) >= 0);
 }
 
+/* TLS on a socket has mostly nothing left to send but its close_notify, and that goes out at once. */
+static int
+ends_at_once(struct pev_bev *h)
+{
+	if (h->layer == NULL || !h->layer->is_records || h->under == NULL || !pev_bev_is_socket(h->under))
+		return 0;
+	pev_bev_step(h);
+	return h->bev == NULL;
+}
+
+static int
+send_rest(struct pev_bev *h, double seconds)
+{
+	int code;
+	if (ends_at_once(h))
+		return 0;
+	code = start_linger(h, seconds);
+	if (code < 0)
+		return code;
+	if (h->bev != NULL) /* enabling may have written all, or failed */
+		pev_bev_step(h);
+	if (h->bev != NULL)
+		return 1;
+	pev_source_forget(&h->source); /* the caller is told */
+	return 0;
+}
+
 static int
 close_now(struct pev_bev *h, double seconds)
 {
@@ -339,14 +366,8 @@ close_now(struct pev_bev *h, double seconds)
 		code = start_linger(h, seconds);
 		return code < 0 ? code : 1;
 	}
-	if (!h->lingering && seconds > 0 && has_more_to_send(h)) {
-		code = start_linger(h, seconds);
-		if (code < 0)
-			return code;
-		if (h->bev != NULL) /* enabling may have written all, or failed */
-			pev_bev_step(h);
-		return h->bev != NULL;
-	}
+	if (!h->lingering && seconds > 0 && has_more_to_send(h))
+		return send_rest(h, seconds);
 	h->lingering = 0;
 	pev_bev_free(h);
 	return h->bev != NULL;

@@ -12,10 +12,10 @@ pev_ssl_say_goodbye(struct pev_ssl *s)
 	int r, wait;
 	if (SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN)
 		return 1;
-	ERR_clear_error();
-	r = SSL_shutdown(s->ssl);
+	pev_forget_errors();
+	r = pev_records_shutdown(s);
 	wait = r < 0 && SSL_get_error(s->ssl, r) == SSL_ERROR_WANT_WRITE; /* SSL_want_write says so after failures too */
-	ERR_clear_error();
+	pev_forget_errors();
 	return !wait;
 }
 

@@ -263,7 +263,7 @@ pev_listener_set_pause(struct pev_listener *h, double seconds)
 	return 0;
 }
 
-/* 0, and the next accepted descriptor, which is the caller's from now on; or -EAGAIN. */
+/* The next accepted descriptor, which is the caller's from now on, and how many wait behind it; or -EAGAIN. */
 int
 pev_listener_next(struct pev_listener *h, struct pev_address *peer, int *fd)
 {
@@ -279,7 +279,7 @@ pev_listener_next(struct pev_listener *h, struct pev_address *peer, int *fd)
 	*fd = accepted->fd;
 	if (h->n_taken == BATCH)
 		adjust(h);
-	return 0;
+	return h->n_accepted - h->n_taken;
 }
 
 /* The last one that was taken comes again. */

@@ -436,6 +436,8 @@ struct pev_layer {
 	void (*after_free)(struct pev_bev *h, struct pev_bev *under);
 	/* The handle is about to be freed. */
 	void (*on_drop)(struct pev_bev *h);
+	/* Reading or writing is to be switched on: 1 when the layer sees to it later. */
+	int (*enable_later)(struct pev_bev *h, short events);
 	/* Reading or writing was switched on. */
 	void (*on_enable)(struct pev_bev *h);
 	/* An event while it is being closed: what is left of it. */

@@ -7,9 +7,10 @@
  * The rules:
  *
  *   1. The BIO is ours. At any time it does what libevent's would, with the buffers of the one below, but for what it is lent
- *      while a call of this file lasts.
+ *      while a call of this file lasts, and for what a server says in its first handshake, which is sent at once.
  *   2. All that isn't reading or writing of an open stream without marks, limits and timeouts is libevent's: handshakes, first and
- *      later ones, what OpenSSL couldn't do at once, and the end, but for telling why: OpenSSL says that once.
+ *      later ones, what OpenSSL couldn't do at once, and the end, but for close_notify and for telling why: OpenSSL says that
+ *      once.
  *   3. Decrypting is done in place: no record gives more bytes than it has, so what comes out never overtakes what is still to go
  *      in. What OpenSSL holds from before, part of one record, is why the ciphertext begins SLACK further up.
  *   4. What was lent and not taken goes to the input below, where libevent would have left it.
@@ -99,6 +100,13 @@ send_lent(struct pev_ssl *s, const char *data, int n)
 	return n;
 }
 
+/* What a server says in its handshake. Nobody waits for the tickets of TLS 1.3: they go out together with what follows. */
+static int
+is_awaited(const struct pev_ssl *s)
+{
+	return s->is_server && !s->b.open && SSL_get_state(s->ssl) != TLS_ST_SW_SESSION_TICKET;
+}
+
 static int
 bio_write(BIO *bio, const char *data, int n)
 {
@@ -110,6 +118,8 @@ bio_write(BIO *bio, const char *data, int n)
 		return -1;
 	if (s->loan != NULL && s->loan->in == NULL)
 		return send_lent(s, data, n);
+	if (is_awaited(s) && pev_fast_may_send_below(s->b.under))
+		return send_on(s, data, (size_t)n) < 0 ? -1 : n;
 	high = bev->wm_write.high;
 	length = evbuffer_get_length(bev->output);
 	if (high && high <= length) {
@@ -222,14 +232,6 @@ pev_records_may_write(const struct pev_bev *h)
 
 /* ------------------------------------------------------------------ reading */
 
-/* OpenSSL's queue of errors is the thread's, and may hold what somebody else has left. */
-static void
-forget_errors(void)
-{
-	if (ERR_peek_error() != 0)
-		ERR_clear_error();
-}
-
 static void
 take_errors(struct pev_ssl *s)
 {
@@ -277,7 +279,7 @@ decrypt(struct pev_ssl *s, char *to, size_t *n)
 		size_t room = loan->n_in ? (size_t)(loan->in - to) - *n : PEV_READ_MOST - *n;
 		if (room == 0)
 			return 1; /* what OpenSSL held was more than one record: the rest goes the usual way */
-		forget_errors();
+		pev_forget_errors();
 		r = SSL_read(s->ssl, to + *n, room > RECORD ? RECORD : (int)room);
 		if (r > 0)
 			*n += (size_t)r;
@@ -368,7 +370,7 @@ pev_records_write(struct pev_bev *h, const char *data, size_t n)
 	while (done < n && evbuffer_get_length(h->under->bev->output) == 0) {
 		size_t part = n - done < MOST_GATHERED ? n - done : MOST_GATHERED;
 		int r;
-		forget_errors();
+		pev_forget_errors();
 		r = SSL_write(s->ssl, data + done, (int)part);
 		if (loan.out != NULL && send_gathered(s) < 0)
 			r = -1;
@@ -384,4 +386,18 @@ pev_records_write(struct pev_bev *h, const char *data, size_t n)
 		pev_fast_note_sent(h);
 	}
 	return done;
+}
+
+/* What SSL_shutdown() says. Its close_notify is sent at once where it may be. */
+int
+pev_records_shutdown(struct pev_ssl *s)
+{
+	struct loan loan = { 0 };
+	int r, is_ours = s->bio != NULL && s->loan == NULL && s->b.under->bev != NULL && pev_fast_may_send_below(s->b.under);
+	if (is_ours)
+		s->loan = &loan;
+	r = SSL_shutdown(s->ssl);
+	if (is_ours)
+		s->loan = NULL;
+	return r;
 }

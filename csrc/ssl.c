@@ -346,6 +346,13 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 	pev_bev_free(h);
 }
 
+/* What it still has to send can't be sent. One that isn't closed too is told that first. */
+static int
+is_useless_below(const struct pev_bev *h)
+{
+	return (h->under->ended & BEV_EVENT_ERROR) || ((h->options & BEV_OPT_CLOSE_ON_FREE) && h->under->send_error);
+}
+
 /* All that was written is encrypted. Say close_notify, and wait until the one below has sent everything. */
 static int
 on_ssl_drained(struct pev_bev *h)
@@ -363,7 +370,7 @@ on_ssl_drained(struct pev_bev *h)
 		return 0;
 	if (!pev_bev_is_socket(h->under))
 		return pev_below_is_sent(h);
-	if (!pev_bev_has_output(h->under) || (h->under->ended & BEV_EVENT_ERROR))
+	if (!pev_bev_has_output(h->under) || is_useless_below(h))
 		return 1;
 	bufferevent_setwatermark(below, EV_WRITE, 0, 0);
 	bufferevent_setcb(below, NULL, on_last_write, on_last_event, h);
@@ -409,7 +416,7 @@ pev_ssl_on_drop(struct pev_bev *h)
 	pev_ssl_set_owner(pev_ssl_of(h)->ssl, NULL);
 	pev_link_end(&pev_ssl_of(h)->link, pev_ssl_of(h)->ssl);
 	SSL_free(pev_ssl_of(h)->ssl);
-	ERR_clear_error();
+	pev_forget_errors();
 	pev_tls_context_free(pev_ssl_of(h)->context);
 	if (pev_ssl_of(h)->own_below != NULL)
 		pev_bev_drop(pev_ssl_of(h)->own_below);
@@ -427,6 +434,7 @@ static const struct pev_layer ssl_layer = {
 	.after_free = after_ssl_free,
 	.on_write = pev_ssl_step_finish,
 	.on_drop = pev_ssl_on_drop,
+	.enable_later = pev_ssl_enable_later,
 	.on_enable = pev_ssl_release_room,
 	.is_records = 1,
 };

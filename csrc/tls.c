@@ -285,7 +285,7 @@ SSL *
 pev_tls_new_ssl(struct pev_tls_context *context)
 {
 	SSL *ssl;
-	ERR_clear_error();
+	pev_forget_errors();
 	pthread_mutex_lock(&context->lock);
 	ssl = pev_policy_refresh(context) == 0 ? SSL_new(context->ctx) : NULL;
 	pthread_mutex_unlock(&context->lock);

@@ -87,6 +87,14 @@ pev_ssl_of(struct pev_bev *h)
 	return (struct pev_ssl *)h;
 }
 
+/* OpenSSL's queue of errors is the thread's, and may hold what somebody else has left. To look costs less than to clear it. */
+static inline void
+pev_forget_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+}
+
 /* ---- tls.c ---- */
 
 int pev_tls_failed(void);
@@ -133,6 +141,7 @@ void pev_psk_switch(SSL *ssl, struct pev_tls_context *context);
 void pev_ssl_begin(struct pev_bev *h);
 void pev_ssl_done(struct pev_ssl *s);
 void pev_ssl_stop_timer(struct pev_ssl *s);
+int pev_ssl_enable_later(struct pev_bev *h, short events);
 void pev_ssl_on_info(const SSL *ssl, int where, int value);
 
 /* ---- ssl.c ---- */
@@ -190,6 +199,7 @@ void pev_ssl_last_words(struct pev_ssl *s);
 /* ---- records.c ---- */
 
 void pev_records_start(struct pev_ssl *s);
+int pev_records_shutdown(struct pev_ssl *s);
 
 /* ---- finish.c ---- */
 

@@ -86,12 +86,15 @@ class Handle(NoCopy):
     def _own(self, handle: Any) -> None:
         """From now on it has this handle."""
         self._h = handle
-        self.__class__ = getattr(self, "_whole", self.__class__)
+        whole = self.__class__.__dict__.get("_whole")
+        if whole is not None:
+            self.__class__ = whole
 
     def _disown(self) -> None:
         """From now on it has none."""
         del self._h
-        self.__class__ = _half(self.__class__)
+        kind = self.__class__
+        self.__class__ = kind.__dict__.get("_half") or _half(kind)
 
     def __repr__(self) -> str:
         return self._describe() if _is_initialised(self) else f"<{type(self).__name__} without a handle>"

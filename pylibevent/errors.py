@@ -260,7 +260,7 @@ def check_int(value: object, name: str, low: int, high: int) -> int:
 
 def check_seconds(value: object, name: str, *, positive: bool = False, most: float = MAX_SECONDS) -> float:
     """The value as seconds from 0 (or above it) to the most; TypeError, ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     seconds = float(value)
     if not 0 <= seconds <= most or (positive and seconds == 0):  # so isn't NaN
@@ -269,11 +269,14 @@ def check_seconds(value: object, name: str, *, positive: bool = False, most: flo
     return seconds
 
 
-def check_flags(value: object, kind: type[Any], allowed: int, name: str) -> int:
+def check_flags(value: Any, kind: type[Any], allowed: int, name: str) -> int:
     """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is kind:
+        bits: int = value._value_  # int() takes longer
+    elif isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
-    bits = int(value)
+    else:
+        bits = int(value)
     if bits & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
     return bits

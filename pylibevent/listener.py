@@ -48,7 +48,9 @@ class Listener(Handle):
         "_on_error",
         "_owner",
         "_pause",
+        "_peer",
         "_protocol",
+        "_taken",
     )
 
     _address: Any
@@ -61,7 +63,11 @@ class Listener(Handle):
     _on_error: ErrorCallback | None
     _owner: object
     _pause: float
+    _peer: Any
+    """Where C says who connected."""
     _protocol: int
+    _taken: Any
+    """Where C puts a descriptor."""
 
     def __init__(self) -> None:
         raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
@@ -198,6 +204,7 @@ class Listener(Handle):
         self._closed = False
         self._pause = 0.1
         self._blocking = False
+        self._peer, self._taken = ffi.new("struct pev_address *"), ffi.new("int *")
         self._protocol = socket.IPPROTO_TCP if family in (socket.AF_INET, socket.AF_INET6) else 0
         with _borrowed(self.fd, family) as sock:
             self._address = sock.getsockname()
@@ -207,24 +214,27 @@ class Listener(Handle):
     # ------------------------------------------------------------ accepting
 
     def _ready(self, what: int, code: int) -> None:
+        is_empty = False
         try:
-            if what & _ACCEPTED:
-                self._take_all()
+            is_empty = bool(what & _ACCEPTED) and self._take_all()
         finally:
-            if not self._closed:
+            if not is_empty and not self._closed:
                 lib.pev_listener_renote(self._h)
         if what & _FAILED and self._on_error is not None and not self._closed:
             self._on_error(self, OSError(code, os.strerror(code)))
 
-    def _take_all(self) -> None:
-        peer, taken = ffi.new("struct pev_address *"), ffi.new("int *")
-        while self._callback is not None and not self._closed:
+    def _take_all(self) -> bool:
+        """Call the callback with all that was accepted, while it may be. Returns whether nothing is left."""
+        peer, taken = self._peer, self._taken
+        left = 1
+        while left and self._callback is not None and not self._closed:
             callback = None
             taken[0] = -1
             sock = socket.socket.__new__(socket.socket)  # before there is a descriptor that an interrupt could lose
             try:
-                if lib.pev_listener_next(self._h, peer, taken) < 0:
-                    return
+                left = lib.pev_listener_next(self._h, peer, taken)
+                if left < 0:
+                    return True
                 _adopt(sock, self._family, self._protocol, taken[0], self._blocking)
                 address = from_c(peer) if peer.family else ""
                 callback = self._callback
@@ -234,7 +244,8 @@ class Listener(Handle):
                     lib.pev_listener_put_back(self._h)
             callback(self, sock, address)
             if self._base._turn:
-                return
+                break
+        return not left
 
     def enable(self) -> None:
         """Accept from now on (``evconnlistener_enable``)."""

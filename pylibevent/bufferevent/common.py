@@ -10,7 +10,6 @@ written before it was closed. One that nobody can hear of any more is closed whe
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -55,10 +54,12 @@ _READ, _WRITE = lib.PEV_NOTE_READ, lib.PEV_NOTE_WRITE
 _GONE, _EVENTS = lib.PEV_NOTE_GONE, lib.PEV_NOTE_EVENTS
 # Plain ints: operators of flags are functions of Python's, with signals looked at inside.
 _CONNECTED, _EOF = int(What.CONNECTED), int(What.EOF)
+_NOTE_CONNECTED = _CONNECTED << _EVENTS
 _ERROR = int(What.ERROR)
 _TROUBLE, _TIMEOUT = int(What.ERROR | What.TIMEOUT), int(What.TIMEOUT)
 _READ_WRITE = EventFlag.READ | EventFlag.WRITE
 _EV_READ, _EV_WRITE = int(EventFlag.READ), int(EventFlag.WRITE)
+_BOTH = _EV_READ | _EV_WRITE
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
@@ -334,8 +335,16 @@ class BufferEvent(RateLimited):
     def _is_busy(self) -> bool:
         """Whether C may have something to say that somebody waits for."""
         return (
-            self._on_read is not None or self._on_write is not None or self._on_event is not None or self._relay is not None
+            self._on_read is not None
+            or self._on_write is not None
+            or self._on_event is not None
+            or self._relay is not None
+            or self._is_under_way()
         )
+
+    def _is_under_way(self) -> bool:
+        """Whether something was begun that goes on without callbacks."""
+        return False
 
     def _carry(self) -> None:
         """Another bufferevent stands on this one from now on, and has its callbacks."""
@@ -390,9 +399,10 @@ class BufferEvent(RateLimited):
 
     def _drop_buffers(self) -> None:
         """Input and output are closed with this."""
-        for buffer in (self._input, self._output):
-            if buffer is not None:
-                buffer._forget_callbacks()
+        if self._input is not None:
+            self._input._forget_callbacks()
+        if self._output is not None:
+            self._output._forget_callbacks()
         self._input = self._output = None
 
     def _hold(self) -> None:
@@ -417,14 +427,14 @@ class BufferEvent(RateLimited):
             return
         left = what
         try:
-            if left & _CONNECTED << _EVENTS:
-                left &= ~(_CONNECTED << _EVENTS)
+            if left & _NOTE_CONNECTED:
+                left ^= _NOTE_CONNECTED
                 self._call_event(_CONNECTED)
             if left & _READ and not self._closed:
-                left &= ~_READ
+                left ^= _READ
                 self._call_read()
             if left & _WRITE and not self._closed and self._on_write is not None:
-                left &= ~_WRITE
+                left ^= _WRITE
                 self._on_write(self)
             events, left = left >> _EVENTS, 0
             if events and not self._closed:
@@ -480,11 +490,12 @@ class BufferEvent(RateLimited):
         Raises:
             OSError: The descriptor can't be watched.
         """
-        bits = check_flags(events, EventFlag, _READ_WRITE, "events")
+        bits = check_flags(events, EventFlag, _BOTH, "events")
         check(lib.pev_bev_enable(self._h, bits), self)
         if bits & _EV_READ:
-            self._muted = -1
-            self._short_cut()
+            if self._muted >= 0:
+                self._muted = -1
+                self._short_cut()
             if self._held:
                 self._held = False
                 self.trigger(EventFlag.READ, ignore_watermarks=True)
@@ -497,7 +508,7 @@ class BufferEvent(RateLimited):
         Args:
             events: READ, WRITE or both.
         """
-        bits = check_flags(events, EventFlag, _READ_WRITE, "events")
+        bits = check_flags(events, EventFlag, _BOTH, "events")
         check(lib.pev_bev_disable(self._h, bits), self)
         if bits & _EV_READ:
             self._muted = self._base._serial
@@ -528,7 +539,7 @@ class BufferEvent(RateLimited):
             high: READ: no more than so many bytes are read before some are taken; 0: no limit. WRITE: so many bytes at most a
                 filter above puts into this output; 0: no limit.
         """
-        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        bits = check_flags(flag, EventFlag, _BOTH, "flag")
         low, high = check_int(low, "low", 0, sys.maxsize), check_int(high, "high", 0, sys.maxsize)
         if bits & EventFlag.READ and 0 < high < low:
             raise ValueError(f"low must be at most high, {high}, not {low}: reading would stop before the callback comes")
@@ -536,7 +547,7 @@ class BufferEvent(RateLimited):
 
     def watermark(self, flag: EventFlag) -> Watermark:
         """The marks of one direction, READ or WRITE (``bufferevent_getwatermark``)."""
-        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        bits = check_flags(flag, EventFlag, _BOTH, "flag")
         if bits not in (EventFlag.READ, EventFlag.WRITE):
             raise ValueError(f"flag must be READ or WRITE, not {flag!r}")
         low, high = ffi.new("size_t *"), ffi.new("size_t *")
@@ -563,7 +574,7 @@ class BufferEvent(RateLimited):
         Returns:
             Whether anything was moved.
         """
-        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        bits = check_flags(flag, EventFlag, _BOTH, "flag")
         moved = bool(check(lib.pev_bev_flush(self._h, bits, FlushMode(mode)), self))
         if has_news():
             settle()
@@ -577,7 +588,7 @@ class BufferEvent(RateLimited):
             ignore_watermarks: Whatever the marks say.
             defer: After what is already on its way in C (``BEV_TRIG_DEFER_CALLBACKS``).
         """
-        bits = check_flags(flag, EventFlag, _READ_WRITE, "flag")
+        bits = check_flags(flag, EventFlag, _BOTH, "flag")
         how = (lib.BEV_TRIG_IGNORE_WATERMARKS if ignore_watermarks else 0) | (lib.BEV_TRIG_DEFER_CALLBACKS if defer else 0)
         check(lib.pev_bev_trigger(self._h, bits, how), self)
 
@@ -659,13 +670,14 @@ class BufferEvent(RateLimited):
         armed = self._base._armed
         armed[self._id] = self._ready  # another thread's loop may say that it is gone before this call returns
         try:
-            lingers = check(lib.pev_bev_close(self._h, check_seconds(timeout, "timeout")), self)
+            seconds = timeout if timeout is CLOSE_TIMEOUT else check_seconds(timeout, "timeout")
+            lingers = check(lib.pev_bev_close(self._h, seconds), self)
         except BaseException:
             self._hold()
             raise
         self._closed = True
         self._on_read = self._on_write = self._on_event = None
-        self._short_cut()
+        self._base._readers.pop(self._id, None)
         self._drop_buffers()
         if not lingers:
             armed.pop(self._id, None)
@@ -712,21 +724,19 @@ class BufferEvent(RateLimited):
     def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
         if _exiting():
             return
-        with contextlib.suppress(AttributeError):
-            handle = object.__getattribute__(self, "_h")
-            if self._closed:
-                self._disown()
-                lib.pev_bev_drop(handle)
-                settle_quietly()
-                return
-            self._input = self._output = None
-            try:
+        try:
+            handle = self._h
+        except (AttributeError, Error):  # it has none
+            return
+        try:
+            if not self._closed:
+                self._input = self._output = None
                 if lib.pev_bev_check(handle) in (0, -lib.PEV_ETHREAD):
                     _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            finally:  # the warning may be an error
-                self._disown()  # whoever the warning gave it to has an object without a handle
-                lib.pev_bev_drop(handle)
-                settle_quietly()
+        finally:  # the warning may be an error
+            self._disown()  # whoever the warning gave it to has an object without a handle
+            lib.pev_bev_drop(handle)
+            settle_quietly()
 
 
 def refuse_kind(bev: BufferEvent, what: str) -> NoReturn:

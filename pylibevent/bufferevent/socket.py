@@ -198,8 +198,8 @@ class SocketBufferEvent(BufferEvent):
         lib.pev_bev_fail(self._h, events, code)
         self._hold()
 
-    def _is_busy(self) -> bool:
-        return super()._is_busy() or self._lookup is not None or bool(lib.pev_bev_connecting(self._h))
+    def _is_under_way(self) -> bool:
+        return self._lookup is not None or bool(lib.pev_bev_connecting(self._h))
 
     def _ready(self, what: int, detail: int) -> None:
         if what & _CONNECT_FAILED:

@@ -26,8 +26,8 @@ class Asking(Peer):
         self._verdicts = []
         self._waits = {}
 
-    def _is_busy(self) -> bool:
-        return super()._is_busy() or bool(self._waits)
+    def _is_under_way(self) -> bool:
+        return bool(self._waits)
 
     def _still_busy(self) -> None:
         """The base keeps this while it waits. One that is closed it keeps until all is sent."""

@@ -8,14 +8,11 @@ Python is to say why it ended.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
 import socket
 import ssl
-import sys
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
@@ -198,7 +195,9 @@ class TLSBufferEvent(Asking):
     def _accept_at_once(cls, base: EventBase, sock: socket.socket, ctx: TLSContext, bits: int, limit: float) -> Self:
         """What servers do for each connection, in one step; the object for the one below is made when somebody asks for it."""
         check_base(base)
-        fd = check_descriptor(sock, "sock")
+        fd = sock.fileno() if type(sock) is socket.socket else -1
+        if fd < 0:
+            fd = check_descriptor(sock, "sock")
         if ctx._ticket_keys is not None:
             ctx._before_connection()
         below, number = next_id(), next_id()
@@ -484,13 +483,24 @@ class TLSBufferEvent(Asking):
             timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
             bidirectional: Wait for the peer's close_notify too, within the same time; what else it sends is thrown away.
         """
-        self._take_sessions()
-        if not self._closed:
-            lib.pev_ssl_set_bidirectional(self._h, bool(bidirectional))
+        if self._ctx._wants_sessions:
+            self._take_sessions()
         below = self._connector or self._underlying
-        looking_up = getattr(below, "_lookup", None) is not None
-        super().close(timeout=0 if looking_up else timeout)
+        if below is not None and getattr(below, "_lookup", None) is not None:
+            timeout = 0
+        if bidirectional and not self._closed:
+            self._close_both_ways(timeout)
+        else:
+            _close(self, timeout=timeout)
         self._let_go()
+
+    def _close_both_ways(self, timeout: float) -> None:
+        try:
+            lib.pev_ssl_set_bidirectional(self._h, True)
+            _close(self, timeout=timeout)
+        except BaseException:
+            lib.pev_ssl_set_bidirectional(self._h, False)
+            raise
 
     def lazy_shutdown(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it as the libevent book's lazy shutdown does: say close_notify without waiting for the peer's, and keep the
@@ -529,8 +539,8 @@ class TLSBufferEvent(Asking):
             self.enable(EventFlag.READ)
         self._hold()
 
-    def _is_busy(self) -> bool:
-        return super()._is_busy() or self._when_plain is not None
+    def _is_under_way(self) -> bool:
+        return self._when_plain is not None or super()._is_under_way()
 
     def _uncover(self) -> None:
         """Both have said close_notify."""
@@ -556,12 +566,13 @@ class TLSBufferEvent(Asking):
         below, connector = self._underlying, self._connector
         if below is not None and below.closed:
             below._carried_away()
-        if connector is not None and self._closed and not self._lingers():
+        if not self._closed or self._lingers():
+            return
+        if connector is not None:
             self._connector = None
             connector.abort()
-        if self._closed and not self._lingers():
-            self._owner = None
-            self._wait_no_more()
+        self._owner = None
+        self._wait_no_more()
 
     def _carried_away(self) -> None:
         super()._carried_away()
@@ -606,7 +617,7 @@ class TLSBufferEvent(Asking):
         return super()._failed(events, detail)
 
     def _ready(self, what: int, detail: int, tell: Callable[[BufferEvent, int, int], None] = BufferEvent._ready) -> None:
-        if what & _SESSION_PLAIN_ERROR or (what & ~_DATA and self._ctx._on_remove_session is not None):
+        if what & _SESSION_PLAIN_ERROR or (self._ctx._on_remove_session is not None and what & ~_DATA):
             what = self._look_after_sessions(what, detail)
             if what & _PLAIN:
                 what &= ~_PLAIN
@@ -617,14 +628,13 @@ class TLSBufferEvent(Asking):
         if what & _GONE:
             self._let_go()
 
-    def __del__(self, _exiting: Callable[[], bool] = sys.is_finalizing, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not _exiting():
-            super().__del__(_exiting, _warn)
-            with contextlib.suppress(AttributeError):
-                connections.pop(object.__getattribute__(self, "_id"), None)
+    def _disown(self, disown: Callable[[BufferEvent], None] = BufferEvent._disown) -> None:
+        connections.pop(self._id, None)
+        disown(self)
 
 
 _whole = object.__new__
+_close = BufferEvent.close
 
 
 def _check_bare(underlying: BufferEvent) -> None:
@@ -671,14 +681,14 @@ def _is_numeric(host: str) -> bool:
 def _check_context(ctx: object, *, server_side: bool) -> None:
     if not isinstance(ctx, TLSContext):
         raise TypeError(f"ctx must be a TLSContext, not {type(ctx).__name__}")
-    if ctx.server_side != bool(server_side):
+    if ctx._server_side != bool(server_side):
         raise ValueError(f"ctx must be of TLSContext.{'server' if server_side else 'client'}() here, not {ctx!r}")
 
 
 def _limit(seconds: float | None, ctx: TLSContext) -> float:
     """How long a handshake may take; 0: as long as it likes."""
     if seconds is None:
-        return ctx.handshake_timeout or 0.0
+        return ctx._handshake_timeout or 0.0
     return check_seconds(seconds, "handshake_timeout", positive=True)
 
 

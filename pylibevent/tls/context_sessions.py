@@ -65,6 +65,7 @@ class ContextSessions(Ciphers):
         "_on_remove_session",
         "_session_id_context",
         "_ticket_keys",
+        "_wants_sessions",
     )
 
     _access: StoreAccess | None
@@ -75,6 +76,8 @@ class ContextSessions(Ciphers):
     _on_remove_session: RemoveSession | None
     _session_id_context: bytes
     _ticket_keys: TicketKeys | None
+    _wants_sessions: bool
+    """Whether somebody wants to have new ones."""
 
     def _begin_sessions(self) -> None:
         """Once there is a handle."""
@@ -97,6 +100,7 @@ class ContextSessions(Ciphers):
         if self._on_remove_session is not None:
             wants |= lib.PEV_WANT_REMOVED
         lib.pev_sessions_want(self._h, wants)
+        self._wants_sessions = bool(wants & lib.PEV_WANT_NEW)
         if self._server_side:
             lib.pev_sessions_set_stateful(self._h, bool(wants & lib.PEV_WANT_GET))
 
