@@ -132,7 +132,7 @@ def test_what_was_written_meanwhile_goes_to_who_answers(
     base: ev.EventBase, dns: ev.DNSBase, server: NameServer, refusing: tuple[str, int]
 ) -> None:
     server.table["two.test", "A"] = ["127.0.0.1", "127.0.0.3"]
-    with ev.Listener.bind(base, ("127.0.0.3", 0), None) as listener, ev.SocketBufferEvent(base) as bev:
+    with ev.Listener.bind(base, ("127.0.0.3", refusing[1]), None) as listener, ev.SocketBufferEvent(base) as bev:
         got = bytearray()
         accepted: list[ev.SocketBufferEvent] = []
 

@@ -248,7 +248,8 @@ WRITERS = (
 one, other = pair()
 got = bytearray()
 PARTS, THREADS = 300, 4
-other.set_callbacks(read=lambda bev: got.extend(bev.read()))
+ended = []
+other.set_callbacks(read=lambda bev: got.extend(bev.read()), event=lambda bev, what: ended.append(what))
 other.enable()
 left = [PARTS] * THREADS
 
@@ -269,8 +270,9 @@ def check(event, what):
 
 base.timer(0.01, check, persist=True)
 run_threads([writer(n) for n in range(THREADS)], 30)
-base.loop(ev.LoopFlag.NONBLOCK)
-got += other.read()
+one.close()
+while not ended:
+    base.loop(ev.LoopFlag.ONCE)
 entries = got.split(b";")[:-1]
 assert b";".join(entries) + b";" == got
 for n in range(THREADS):
@@ -278,7 +280,6 @@ for n in range(THREADS):
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(PARTS)), len(set(numbers))
 print("end")
-one.abort()
 other.abort()
 base.close()
 """
