@@ -140,6 +140,24 @@ pev_buffer_new(uint64_t id)
 	return h;
 }
 
+/* Under the bufferevent's lock: two threads may ask at once. */
+static struct pev_buffer *
+view(struct pev_bev *owner, int is_output, uint64_t id)
+{
+	struct pev_buffer *h = owner->views[is_output];
+	if (h != NULL && !h->is_orphan) {
+		errno = EEXIST;
+		return NULL;
+	}
+	if (h == NULL && (h = pev_new(sizeof *h)) == NULL)
+		return NULL;
+	h->is_orphan = 0;
+	h->id = id;
+	h->owner = owner;
+	h->is_output = is_output;
+	return owner->views[is_output] = h;
+}
+
 /* At most one view of each end is alive: the bufferevent has to reach it when it goes. */
 struct pev_buffer *
 pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
@@ -151,26 +169,13 @@ pev_buffer_view(struct pev_bev *owner, int is_output, uint64_t id)
 		errno = -code;
 		return NULL;
 	}
-	h = owner->views[!!is_output];
-	if (h != NULL && h->is_orphan) {
-		h->is_orphan = 0;
-		h->id = id;
-		return h;
-	}
-	if (h != NULL) {
-		errno = EEXIST;
-		return NULL;
-	}
-	h = pev_new(sizeof *h);
-	if (h == NULL)
-		return NULL;
-	h->id = id;
-	h->owner = owner;
-	h->is_output = !!is_output;
-	owner->views[h->is_output] = h;
+	bufferevent_lock(owner->bev);
+	h = view(owner, !!is_output, id);
+	code = errno;
+	bufferevent_unlock(owner->bev);
+	errno = code;
 	return h;
 }
-
 
 /* Lets go of the bytes. The evbuffer itself stays until Python drops the handle: another thread may be on its way in. */
 int

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from dns_table import SILENT, NameServer
-from support import GIVE_UP, run_until, socket_pair
+from support import GIVE_UP, reserved_port, run_until, socket_pair
 
 import pylibevent as ev
 
@@ -128,11 +128,13 @@ def test_many_addresses_that_refuse(base: ev.EventBase, dns: ev.DNSBase, server:
         assert heard == [(ERROR, ConnectionRefusedError)]
 
 
-def test_what_was_written_meanwhile_goes_to_who_answers(
-    base: ev.EventBase, dns: ev.DNSBase, server: NameServer, refusing: tuple[str, int]
-) -> None:
+def test_what_was_written_meanwhile_goes_to_who_answers(base: ev.EventBase, dns: ev.DNSBase, server: NameServer) -> None:
     server.table["two.test", "A"] = ["127.0.0.1", "127.0.0.3"]
-    with ev.Listener.bind(base, ("127.0.0.3", refusing[1]), None) as listener, ev.SocketBufferEvent(base) as bev:
+    with (
+        reserved_port() as port,  # of 127.0.0.1, which refuses
+        ev.Listener.bind(base, ("127.0.0.3", port), None) as listener,
+        ev.SocketBufferEvent(base) as bev,
+    ):
         got = bytearray()
         accepted: list[ev.SocketBufferEvent] = []
 
