@@ -513,10 +513,8 @@ take_lower(struct pev_filter *f, struct pev_bev *under)
 {
 	bufferevent_getcb(under->bev, &f->lower_read, &f->lower_write, &f->lower_event, &f->lower_arg);
 	bufferevent_setcb(under->bev, under_read, under_write, under_event, f);
-	if (under->connecting != PEV_NOT_CONNECTING) { /* they come when the connection stands */
-		bufferevent_getcb(under->bev, &under->upper_read, &under->upper_write, &under->upper_event, &under->upper_arg);
-		pev_bev_listen(under);
-	}
+	if (under->connecting != PEV_NOT_CONNECTING)
+		pev_bev_take_callbacks(under); /* they come when the connection stands */
 	if (pev_bev_has_descriptor(under) && event_get_fd(&under->bev->ev_read) < 0) {
 		event_del(&under->bev->ev_read);
 		event_del(&under->bev->ev_write);

@@ -388,6 +388,14 @@ pev_loop_check(struct pev_loop *loop)
 	return pev_loop_usable(loop, 1);
 }
 
+/* The same for what isn't for other threads while the loop runs. */
+int
+pev_loop_check_thread(struct pev_loop *loop)
+{
+	int code = pev_loop_usable(loop, 1);
+	return code == 0 && pev_runs_elsewhere(loop) ? -PEV_ETHREAD : code;
+}
+
 int
 pev_loop_is_mine(struct pev_loop *loop)
 {

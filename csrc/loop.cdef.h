@@ -66,6 +66,7 @@ struct pev_loop *pev_loop_new(const struct pev_config *config);
 int pev_loop_close(struct pev_loop *loop);
 void pev_loop_free(struct pev_loop *loop);
 int pev_loop_check(struct pev_loop *loop);
+int pev_loop_check_thread(struct pev_loop *loop);
 int pev_loop_may_enter(struct pev_loop *loop);
 int pev_loop_enter(struct pev_loop *loop);
 void pev_loop_leave(struct pev_loop *loop);

@@ -488,6 +488,7 @@ void pev_bev_changed(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
 void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
+void pev_bev_take_callbacks(struct pev_bev *h);
 void pev_bev_connect_event(struct pev_bev *h, short what, int error);
 void pev_bev_close_descriptor(struct pev_bev *h);
 void pev_ssl_release_all(struct pev_loop *loop);

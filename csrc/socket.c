@@ -112,8 +112,8 @@ pev_bev_get_name(struct pev_bev *h, int of_peer, struct pev_address *out)
 
 /* From here until the connection stands, its events are ours: a failed attempt isn't the end while there are other
  * addresses to try, and a layer above must not hear of it. */
-static void
-take_callbacks(struct pev_bev *h)
+void
+pev_bev_take_callbacks(struct pev_bev *h)
 {
 	bufferevent_getcb(h->bev, &h->upper_read, &h->upper_write, &h->upper_event, &h->upper_arg);
 	if (h->upper_arg == h)
@@ -179,7 +179,7 @@ pev_bev_expect_connect(struct pev_bev *h)
 	if (h->connecting == PEV_CONNECTING)
 		return -EALREADY;
 	if (h->connecting == PEV_NOT_CONNECTING)
-		take_callbacks(h);
+		pev_bev_take_callbacks(h);
 	h->connecting = PEV_CONNECTING;
 	h->ended = 0;
 	return 0;
@@ -243,7 +243,7 @@ pev_bev_connect(struct pev_bev *h, const struct pev_address *address)
 	if (code < 0)
 		return code;
 	if (h->connecting == PEV_NOT_CONNECTING)
-		take_callbacks(h);
+		pev_bev_take_callbacks(h);
 	h->connecting = PEV_CONNECTING;
 	h->ended = 0;
 	code = try_connect(h, (struct sockaddr *)&ss, length);

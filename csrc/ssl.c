@@ -227,6 +227,8 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	under->wants = 0;
 	pev_bev_init(&s->b, under->source.loop, bev, options, id, &ssl_layer);
 	pev_ssl_listen_below(s);
+	if (under->connecting != PEV_NOT_CONNECTING)
+		pev_bev_take_callbacks(under);
 	pev_records_start(s);
 	bufferevent_setwatermark(under->bev, EV_WRITE, CIPHERTEXT_LOW, CIPHERTEXT_HIGH);
 	if (event_get_fd(&under->bev->ev_read) < 0) {
@@ -246,7 +248,23 @@ is_open_below(const struct pev_bev *h)
 	return 1;
 }
 
-/* A client's first message, or what has already come in below: libevent waits for something to happen there.
+/* libevent waits for something to happen there. */
+static void
+look_below(struct pev_bev *h)
+{
+	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* It is open now. */
+static void
+on_open_below(struct pev_bev *h)
+{
+	pev_ssl_begin(h);
+	if (h->bev != NULL && h->under->bev != NULL && !h->open)
+		look_below(h);
+}
+
+/* A client's first message, or what has already come in below.
  * seconds: how long the handshake may take once the one below is open; 0: as long as it likes. */
 int
 pev_ssl_start(struct pev_bev *h, double seconds)
@@ -260,7 +278,7 @@ pev_ssl_start(struct pev_bev *h, double seconds)
 		return 0;
 	if (is_open_below(h))
 		pev_ssl_begin(h);
-	bufferevent_trigger(h->under->bev, EV_READ | EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	look_below(h);
 	return 0;
 }
 
@@ -423,7 +441,7 @@ pev_ssl_on_drop(struct pev_bev *h)
 }
 
 static const struct pev_layer ssl_layer = {
-	.begin = pev_ssl_begin,
+	.begin = on_open_below,
 	.on_event = on_ssl_event,
 	.on_drained = on_ssl_drained,
 	.sift = pev_ssl_sift,

@@ -187,6 +187,33 @@ def test_from_another_thread(base: ev.EventBase) -> None:
     assert called == [threading.get_ident()]
 
 
+@pytest.mark.parametrize("name", ["call_later", "call_at", "call_soon"])
+def test_other_threads_are_refused_while_the_loop_runs(base: ev.EventBase, name: str) -> None:
+    """It may sleep, and wouldn't hear of it."""
+    refused: list[str] = []
+    called: list[str] = []
+
+    def ask() -> None:
+        getattr(base, name)(*([] if name == "call_soon" else [0]), called.append, name)
+
+    def work() -> None:
+        with pytest.raises(RuntimeError, match="in use by the thread that runs its loop") as caught:
+            ask()
+        refused.append(str(caught.value))
+        base.call_soon_threadsafe(base.loopexit)
+
+    thread = threading.Thread(target=work)
+    base.call_later(0, thread.start)
+    base.loop(ev.LoopFlag.NO_EXIT_ON_EMPTY)
+    thread.join(GIVE_UP)
+    assert len(refused) == 1
+    other = threading.Thread(target=ask)  # while no loop runs, any thread may
+    other.start()
+    other.join(GIVE_UP)
+    base.dispatch()
+    assert called == [name]
+
+
 def test_added_in_one_thread_and_run_in_another(base: ev.EventBase) -> None:
     called: list[int] = []
     base.call_later(0.01, lambda: called.append(threading.get_ident()))

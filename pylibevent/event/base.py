@@ -18,6 +18,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -186,6 +187,7 @@ class EventBase(TimedBase):
         check(lib.pev_loop_may_enter(self._h), self)
         try:  # a KeyboardInterrupt may come after each call: whatever was entered is left
             check(lib.pev_loop_enter(self._h), self)
+            self._timers.thread = get_ident()
             self._turn &= _EXIT  # as in C: a loopexit before the loop counts, a loopbreak doesn't
             self._got = 0
             if bits & LoopFlag.NONBLOCK or not in_main_thread():
@@ -195,6 +197,8 @@ class EventBase(TimedBase):
             with self._interrupt.watching(self._h):
                 return self._run(bits)
         finally:
+            if self._timers.thread == get_ident():
+                self._timers.thread = 0
             lib.pev_loop_leave(self._h)
             self._running = None
 
@@ -614,14 +618,19 @@ class EventBase(TimedBase):
         Args:
             callback: What to call.
             args: With what.
+
+        Raises:
+            RuntimeError: Another thread is running the loop.
         """
         check_function(callback, "callback")
-        check(lib.pev_loop_check(self._h), self)
+        check(lib.pev_loop_check_thread(self._h), self)
         self._soon.append((callback, args))
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
         """The same, from any thread: it wakes the loop."""
-        self.call_soon(callback, *args)
+        check_function(callback, "callback")
+        check(lib.pev_loop_check(self._h), self)
+        self._soon.append((callback, args))
         check(lib.pev_loop_wake(self._h), self)
 
     def common_timeout(self, seconds: float) -> CommonTimeout:

@@ -82,6 +82,7 @@ class TimerQueue:
         "pending",
         "process",
         "raised",
+        "thread",
         "timers",
         "waits_for",
         "whole",
@@ -103,6 +104,7 @@ class TimerQueue:
         self.waits_for: float | None = None  # what C was told
         self.raised: BaseException | None = None  # by on_exception
         self.process: object = None  # where it may be used
+        self.thread = 0  # that runs the loop
 
     # ------------------------------------------------------------ what waits
 

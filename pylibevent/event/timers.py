@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +104,12 @@ class TimedBase(Handle):
             TypeError: The delay isn't a number, or the callback can't be called.
             ValueError: The delay is more than 1e9, infinite or not a number (NaN).
             ClosedError, ForkedError: The base is closed, or the parent process's.
+            RuntimeError: Another thread is running the loop.
         """
         if type(delay) is not float or not _LEAST <= delay <= MAX_SECONDS:
             delay = _check_time(delay, "delay", MAX_SECONDS)
         queue = self._timers
-        if queue.process is not _process or not callable(callback):
+        if queue.process is not _process or not callable(callback) or (queue.thread and queue.thread != get_ident()):
             self._check_usable(callback)
         timer: Timer = MadeTimer()  # as queue.add(), whose call would cost a tenth
         timer._when = monotonic() + delay
@@ -129,17 +131,17 @@ class TimedBase(Handle):
             args: With what.
 
         Raises:
-            TypeError, ValueError, ClosedError, ForkedError: As call_later().
+            TypeError, ValueError, ClosedError, ForkedError, RuntimeError: As call_later().
         """
         when = _check_time(when, "when", _FARTHEST)
         queue = self._timers
-        if queue.process is not _process or not callable(callback):
+        if queue.process is not _process or not callable(callback) or (queue.thread and queue.thread != get_ident()):
             self._check_usable(callback)
         return queue.add(when, callback, args)
 
     def _check_usable(self, callback: object) -> None:
         check_function(callback, "callback")
-        check(lib.pev_loop_check(self._h), self)
+        check(lib.pev_loop_check_thread(self._h), self)
         self._timers.process = _process
 
 
