@@ -386,8 +386,8 @@ pev_relay_new(struct pev_bev *one, struct pev_bev *other, uint64_t id)
 	PEV_VISIT(pev_visit_alone(one->source.loop));
 	struct pev_relay *r;
 	int code = may_relay(one);
-	if (code == 0)
-		code = may_relay(other);
+	if (code == 0 && (code = may_relay(other)) < 0)
+		code = -(-code | PEV_OTHER);
 	if (code == 0 && one->source.loop != other->source.loop)
 		code = -PEV_EVALUE;
 	if (code < 0) {

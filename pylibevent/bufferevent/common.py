@@ -359,7 +359,8 @@ class BufferEvent(RateLimited):
 
         Both may be of any kind, connected or not yet, and have limits and timeouts. Reading stops where the other end can't
         send fast enough. The end of one direction is passed on: with shutdown() or, over TLS, close_notify. Callbacks set
-        before aren't called any more, and marks are taken off. Both are closed when it ends.
+        before aren't called any more, and marks are taken off. Both are closed when it ends; with the base it ends without a
+        call. Until then they can't be read from or written to, and have no callbacks; one that is disabled stands still.
 
         Args:
             other: On the same base. The bufferevent itself: an echo.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from .._handle import Handle, next_id
 from .._libevent import ffi, lib
-from ..errors import ClosedError, check, check_callable, check_pointer
+from ..errors import ClosedError, check, check_callable, check_two
 
 if TYPE_CHECKING:
     from ..event import EventBase
@@ -22,9 +22,10 @@ class RelayEnd(NamedTuple):
     """How a relay ended."""
 
     sent: int
-    """Bytes from the first bufferevent to the second."""
+    """Bytes that the second bufferevent took over from the first: all, and delivered, where there is no reason; where there is one
+    some may not have left."""
     received: int
-    """Bytes from the second to the first; 0 where both are the same."""
+    """The same the other way; 0 where both are the same."""
     reason: BaseException | None
     """Why: what ``bev.error`` says where one of them failed or timed out, ClosedError where one was closed. None: both
     directions came to their end, or the relay was closed.
@@ -57,7 +58,9 @@ class Relay(Handle):
         if other.base is not one.base:
             raise ValueError(f"other must be on the same base as {one!r}, not {other!r}")
         number = next_id()
-        handle = check_pointer(lib.pev_relay_new(one._h, other._h, number), f"{one!r} and {other!r}")
+        handle = lib.pev_relay_new(one._h, other._h, number)
+        if not handle:
+            check_two(-ffi.errno, one, other)
         self = cls.__new__(cls)
         self._base = one.base
         self._id = number
@@ -76,12 +79,12 @@ class Relay(Handle):
 
     @property
     def sent(self) -> int:
-        """Bytes from the first bufferevent to the second so far."""
+        """Bytes that the second bufferevent has taken over from the first so far, to send them."""
         return int(self._record().sent)
 
     @property
     def received(self) -> int:
-        """Bytes from the second bufferevent to the first so far; 0 where both are the same."""
+        """The same the other way; 0 where both are the same."""
         return int(self._record().received)
 
     @property
