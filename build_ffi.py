@@ -28,8 +28,8 @@ SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", 
 SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "room", "policy", "resumption"]
 SOURCES += ["lastwords", "stream"]
 
-# Called with Python's lock held, since they take less time than giving it up, and never wait.
-SHORT = ["pev_bev_take_fresh"]
+# Called with Python's lock held, since they take little more time than giving it up, and never wait.
+SHORT = ["pev_bev_take_fresh", "pev_bev_write_short"]
 KEEP_LOCK = """
 #undef Py_BEGIN_ALLOW_THREADS
 #undef Py_END_ALLOW_THREADS

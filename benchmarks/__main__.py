@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -42,7 +43,7 @@ def main() -> None:
             if not options.only or name in options.only:
                 try:
                     sections.append(measure(tools, plan, note))
-                except RuntimeError as error:  # what was measured until then shall not be lost
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # keep what was measured
                     failed.append(f"{name}: {error}")
                     continue
                 note("")

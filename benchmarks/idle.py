@@ -12,6 +12,7 @@ from .servers import HOST, Tools, load, running
 
 ACTIVE, SIZE = 32, 64
 SETTLE_SECONDS = 0.5
+IP_BIND_ADDRESS_NO_PORT = 24
 SOURCES = 20_000  # ports that one address has to connect from
 
 
@@ -27,6 +28,7 @@ def connect(port: int, number: int) -> list[socket.socket]:
     kept = []
     for i in range(number):
         sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)  # connect() finds one
         sock.bind((f"127.0.0.{2 + i // SOURCES}", 0))
         sock.connect((HOST, port))
         kept.append(sock)

@@ -460,10 +460,9 @@ why_not_added(struct evbuffer *buf)
 	return evbuffer_commit_space(buf, NULL, 0) < 0 ? -PEV_EFROZEN : -ENOMEM;
 }
 
-int
-pev_bev_write(struct pev_bev *h, const char *data, size_t n)
+static int
+write_bytes(struct pev_bev *h, const char *data, size_t n)
 {
-	PEV_VISIT(pev_visit_bev(h));
 	size_t sent = 0;
 	int code = may_write(h);
 	if (code < 0)
@@ -482,6 +481,23 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 		pev_fast_flush(h);
 	pev_bev_changed(h);
 	return PEV_KEPT;
+}
+
+int
+pev_bev_write(struct pev_bev *h, const char *data, size_t n)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	return write_bytes(h, data, n);
+}
+
+/* The same of a few bytes. Python keeps its lock meanwhile (build_ffi.py), so there is neither waiting for other threads nor a
+ * filter that may take its time. PEV_LONG: pev_bev_write does it. */
+int
+pev_bev_write_short(struct pev_bev *h, const char *data, size_t n)
+{
+	int is_short = pev_runs_here(h->source.loop) && !(h->options & BEV_OPT_THREADSAFE) &&
+	    (h->layer == NULL || (h->layer->is_records && h->under->layer == NULL));
+	return is_short ? write_bytes(h, data, n) : PEV_LONG;
 }
 
 int

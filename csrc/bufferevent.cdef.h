@@ -35,7 +35,8 @@ enum {
 enum {
 	PEV_SENT = 0, /* pev_bev_write and _write_buffer: all of it, and nothing else has changed */
 	PEV_KEPT = 1, /* it waits in the output, or buffers have changed */
-	PEV_ASK = -1  /* pev_bev_take_fresh: pev_bev_take knows; pev_bev_take: pev_bev_read does */
+	PEV_LONG = 2, /* pev_bev_write_short: nothing was done, since it may take longer */
+	PEV_ASK = 0   /* pev_bev_take_fresh: pev_bev_take knows; pev_bev_take: pev_bev_read does */
 };
 
 struct pev_bev;
@@ -56,6 +57,7 @@ int pev_bev_ended(struct pev_bev *h);
 int pev_bev_connecting(struct pev_bev *h);
 
 int pev_bev_write(struct pev_bev *h, const char *data, size_t n);
+int pev_bev_write_short(struct pev_bev *h, const char *data, size_t n);
 int pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from);
 long long pev_bev_take_fresh(struct pev_bev *h);
 long long pev_bev_take(struct pev_bev *h);

@@ -63,7 +63,9 @@ _BOTH = _EV_READ | _EV_WRITE
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_write, _write_buffer, _take_fresh = lib.pev_bev_write, lib.pev_bev_write_buffer, lib.pev_bev_take_fresh
+_write, _write_short, _write_buffer = lib.pev_bev_write, lib.pev_bev_write_short, lib.pev_bev_write_buffer
+_take_fresh = lib.pev_bev_take_fresh
+_SHORT, _LONG = 2048, lib.PEV_LONG  # bytes: sending more takes longer than other threads should wait
 _FRESH_BITS = lib.PEV_FRESH_BITS
 _FRESH_END = (1 << _FRESH_BITS) - 1
 _MADE_SECONDS = 5.0
@@ -199,8 +201,11 @@ class BufferEvent(RateLimited):
             RuntimeError: Another thread is running the loop.
         """
         if type(data) is bytes:
-            if not (code := _write(self._h, data, len(data))):
+            n = len(data)
+            if not (code := _write_short(self._h, data, n) if n <= _SHORT else _write(self._h, data, n)):
                 return  # PEV_SENT
+            if code == _LONG:
+                code = _write(self._h, data, n)
         else:
             code = _write(self._h, *as_bytes(data))
         if code < 0 and not self._is_about_to_fail(code):
@@ -235,9 +240,9 @@ class BufferEvent(RateLimited):
             The bytes; none if nothing is there.
         """
         if size == -1:
-            if (fresh := _take_fresh(self._h)) >= 0:
+            if fresh := _take_fresh(self._h):
                 return self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]  # type: ignore[no-any-return]
-            if (there := lib.pev_bev_take(self._h)) >= 0:
+            if there := lib.pev_bev_take(self._h):
                 return self._taken_from_input(there)
         wanted = check_size(size)
         n = check(lib.pev_bev_input_length(self._h), self)

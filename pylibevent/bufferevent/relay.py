@@ -22,8 +22,7 @@ class RelayEnd(NamedTuple):
     """How a relay ended."""
 
     sent: int
-    """Bytes that the second bufferevent took over from the first: all, and delivered, where there is no reason; where there is one
-    some may not have left."""
+    """Bytes that the second bufferevent took over from the first. Where there is a reason, some of them may not have left."""
     received: int
     """The same the other way; 0 where both are the same."""
     reason: BaseException | None
