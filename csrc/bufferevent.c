@@ -495,7 +495,8 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 int
 pev_bev_write_short(struct pev_bev *h, const char *data, size_t n)
 {
-	int is_short = pev_runs_here(h->source.loop) && !(h->options & BEV_OPT_THREADSAFE) &&
+	const struct pev_loop *loop = h->source.loop;
+	int is_short = loop != NULL && pev_runs_here(loop) && !(h->options & BEV_OPT_THREADSAFE) &&
 	    (h->layer == NULL || (h->layer->is_records && h->under->layer == NULL));
 	return is_short ? write_bytes(h, data, n) : PEV_LONG;
 }

@@ -24,13 +24,14 @@ class Model:
 
     def turn(self, play: Callable[[int], str]) -> str:
         """One pass: which are called, until one ends it."""
+        self.batch = [number for number in self.batch if number in self.pending]  # left when the last one was ended
         if not self.batch:
             due = [number for number, when in self.pending.items() if when < FAR]
             self.batch = sorted(due, key=lambda number: self.pending[number])  # stable
         while self.batch:
             number = self.batch.pop(0)
             if number not in self.pending:
-                continue
+                continue  # cancelled by one before
             del self.pending[number]
             ended = play(number)
             if ended:

@@ -197,10 +197,10 @@ class EventBase(TimedBase):
             with self._interrupt.watching(self._h):
                 return self._run(bits)
         finally:
+            lib.pev_loop_leave(self._h)  # first: a signal's handler may raise after any call
+            self._running = None
             if self._timers.thread == get_ident():
                 self._timers.thread = 0
-            lib.pev_loop_leave(self._h)
-            self._running = None
 
     def _run(self, flags: int) -> bool:
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
