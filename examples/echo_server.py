@@ -80,6 +80,11 @@ def serve(options: argparse.Namespace, connect: Callable[[ev.EventBase, socket.s
         bev.set_callbacks(read=echo, event=on_event)
         bev.enable(ev.EventFlag.READ)
 
+    listen(options, on_accept)
+
+
+def listen(options: argparse.Namespace, on_accept: Callable[[ev.Listener, socket.socket, Any], object]) -> None:
+    """Accept at the options' host and port until a signal comes."""
     allow_many_connections()
     with ev.EventBase() as base:
         stop_on_signals(base)

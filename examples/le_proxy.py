@@ -13,7 +13,7 @@ import functools
 import socket
 from typing import Any
 
-from echo_server import BACKLOG, allow_many_connections, port_number, stop_on_signals
+from echo_server import listen, port_number
 
 import pylibevent as ev
 
@@ -60,16 +60,7 @@ def main() -> None:
         client.relay(server, on_close=functools.partial(say, address) if options.verbose else None)
         server.connect(options.to)
 
-    allow_many_connections()
-    with ev.EventBase() as base:
-        stop_on_signals(base)
-        try:
-            listener = ev.Listener.bind(base, (options.host, options.port), on_accept, backlog=BACKLOG)
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"can't listen on {options.host}, port {options.port}: {error}") from None
-        host, port = listener.address[:2]
-        print(f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}", flush=True)
-        base.dispatch()
+    listen(options, on_accept)
 
 
 if __name__ == "__main__":

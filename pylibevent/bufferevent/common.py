@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias
 
 from .._libevent import ffi, lib
 from ..buffer import Buffer
@@ -72,6 +72,12 @@ _MADE_SECONDS = 5.0
 """Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
 
 
+class Arena(Protocol):
+    """Where a pass puts what it has read: a ``ffi.buffer``, whose slices are bytes."""
+
+    def __getitem__(self, where: slice, /) -> bytes: ...
+
+
 class Watermark(NamedTuple):
     """The marks of one direction, in bytes."""
 
@@ -121,6 +127,7 @@ class BufferEvent(RateLimited):
 
     _is_bufferevent = True
 
+    _arena: Arena
     _base: EventBase
     _id: int
     _options: int
@@ -241,7 +248,7 @@ class BufferEvent(RateLimited):
         """
         if size == -1:
             if fresh := _take_fresh(self._h):
-                return self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]  # type: ignore[no-any-return]
+                return self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]
             if there := lib.pev_bev_take(self._h):
                 return self._taken_from_input(there)
         wanted = check_size(size)
@@ -255,7 +262,7 @@ class BufferEvent(RateLimited):
 
     def _taken_from_input(self, where: int) -> bytes:
         """Other bytes than fresh ones: that they are gone may be news to somebody."""
-        taken: bytes = self._arena[where >> _FRESH_BITS : where & _FRESH_END]
+        taken = self._arena[where >> _FRESH_BITS : where & _FRESH_END]
         if has_news():
             settle()
         return taken

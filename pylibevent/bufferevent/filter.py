@@ -259,9 +259,9 @@ def pev_call_filter(number: int, is_output: int, lending: Any, limit: int, mode:
 
 def _callable_of(value: object, name: str) -> Filter | None:
     """What is called for this filter; TypeError for what isn't one."""
-    feed = getattr(value, "feed", None)
+    feed: Filter | None = getattr(value, "feed", None)
     if callable(feed):
-        return feed  # type: ignore[no-any-return]
+        return feed
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, have feed(), or be None, not {type(value).__name__}")
     return value

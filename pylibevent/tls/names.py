@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from .._libevent import ffi, lib
 from ..errors import check, check_callable, check_pointer
@@ -157,7 +157,7 @@ class Names(Verification):
             raise TypeError(f"a name leads to a TLSContext, not to {type(context).__name__}")
         if not context._server_side:
             raise ValueError(f"a name leads to a context of TLSContext.server(), not to {context!r}")
-        return context  # type: ignore[return-value]
+        return cast("TLSContext", context)
 
     # ------------------------------------------------------------ protocols
 
