@@ -54,8 +54,9 @@ def test_it_is_made_by_client_or_server_only() -> None:
 
 def test_missing_files_are_the_systems_errors(certificates: Any, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         ev.TLSContext.server(missing, certificates.key)
+    assert isinstance(caught.value.filename, str)
     with pytest.raises(FileNotFoundError):
         ev.TLSContext.server(certificates.cert, missing)
     with pytest.raises(FileNotFoundError):

@@ -120,7 +120,8 @@ def _public(given: Any, name: str) -> bytes:
 
 
 def _read(path: Any) -> bytes:
-    with open(encoded(path), "rb") as file:
+    encoded(path)
+    with open(os.fspath(path), "rb") as file:  # as given, for the error's sake
         return file.read(_MOST_BYTES)
 
 
