@@ -468,7 +468,25 @@ struct pev_layer {
 	int (*peeked)(const struct pev_bev *h);
 };
 
+/* Whether memory may be shown that moves when bytes come or go here. */
+static inline int
+pev_bev_peeked(const struct pev_bev *h)
+{
+	for (; h != NULL; h = h->under)
+		if (h->exports || (h->layer != NULL && h->layer->peeked != NULL && h->layer->peeked(h)))
+			return 1;
+	return 0;
+}
+
+/* Switches and marks of those without a descriptor may let bytes through inside the very call. */
+static inline int
+pev_bev_moves_at_once(const struct pev_bev *h)
+{
+	return h->layer != NULL;
+}
+
 void pev_bev_opened(struct pev_bev *h);
+int pev_bev_state(const struct pev_bev *h);
 int pev_bev_asks(const struct pev_bev *h);
 int pev_bev_usable(struct pev_bev *h);
 int pev_bev_usable_alone(struct pev_bev *h);
@@ -488,7 +506,6 @@ int pev_bev_is_socket(const struct pev_bev *h);
 int pev_bev_has_descriptor(const struct pev_bev *h);
 short pev_bev_sift_events(struct pev_bev *h, short what, int error);
 void pev_bev_note_events(struct pev_bev *h, short what, int error);
-void pev_bev_hold(struct pev_bev *h);
 void pev_bev_changed(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
 void pev_call_when_sent(struct pev_bev *h);
@@ -501,7 +518,26 @@ int pev_socket_give(struct pev_bev *h, int fd);
 int pev_bev_hears(const struct pev_bev *h);
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
 int pev_bev_has_output(const struct pev_bev *h);
-int pev_bev_peeked(const struct pev_bev *h);
+
+/* ---- watermark.c ---- */
+
+void pev_bev_pause_reading(struct pev_bev *h);
+void pev_bev_resume_reading(struct pev_bev *h);
+
+static inline int
+pev_bev_is_at_high_mark(const struct pev_bev *h)
+{
+	size_t high = h->bev->wm_read.high;
+	return high && evbuffer_get_length(h->bev->input) >= high;
+}
+
+/* Its reader took nothing: libevent would call that again and again. */
+static inline void
+pev_bev_hold(struct pev_bev *h)
+{
+	if (!h->paused && pev_bev_is_at_high_mark(h))
+		pev_bev_pause_reading(h);
+}
 
 /* ---- lastwords.c ---- */
 
