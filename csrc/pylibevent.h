@@ -357,10 +357,31 @@ enum { PEV_START_FROZEN = 1, PEV_END_FROZEN = 2 };
 /* What a function is about to do to a buffer. */
 enum { PEV_LOOK = 0, PEV_ADD = 1, PEV_PREPEND = 2, PEV_DRAIN = 4 };
 
+int pev_buffer_find(struct pev_buffer *h, struct evbuffer **out);
+int pev_buffer_exported(const struct pev_buffer *h);
 int pev_buffer_enter(struct pev_buffer *h, int needs, struct evbuffer **out);
 long long pev_buffer_leave(struct evbuffer *buf, long long result);
-int pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *ptr, size_t at);
+int pev_buffer_enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, struct pev_buffer *other, int other_needs,
+    struct evbuffer **other_buf);
+long long pev_buffer_leave_both(struct evbuffer *buf, struct evbuffer *other, long long result);
 void pev_buffer_owner_gone(struct pev_buffer *h, int keep);
+
+/* libevent says -1 when there is no memory, or more than it can count, or where an end is frozen: a filter may freeze those of
+ * the buffers that it is lent under other handles. */
+static inline int
+pev_buffer_result(int r, struct evbuffer *buf)
+{
+	if (r >= 0)
+		return 0;
+	return evbuffer_commit_space(buf, NULL, 0) < 0 || evbuffer_drain(buf, 0) < 0 ? -PEV_EFROZEN : -ENOMEM;
+}
+
+/* ---- search.c ---- */
+
+int pev_buffer_place(struct evbuffer *buf, struct evbuffer_ptr *ptr, size_t at);
+
+/* ---- change.c ---- */
+
 void pev_forget_changes(struct pev_buffer *h);
 
 /* ---- filter.c ---- */
