@@ -163,7 +163,7 @@ struct pev_loop {
 	int n_priorities;
 
 	pthread_rwlock_t gate; /* who is inside from any thread; a close waits until nobody is */
-	int fork_locks;        /* what pev_lock_loops could lock */
+	int fork_locks;        /* what a fork could lock */
 	pthread_t excluder;    /* who holds the gate for writing */
 	pthread_t claimer;     /* who is inside alone, while no thread runs the loop; 0: nobody */
 	pthread_mutex_t lock; /* guards children, graves, and what is counted */
@@ -267,9 +267,12 @@ pev_loop_usable(const struct pev_loop *loop, int any_thread)
 	return any_thread || pev_is_alone(loop) ? 0 : -PEV_ETHREAD;
 }
 
+/* ---- fork.c ---- */
+
+void pev_fork_add(struct pev_loop *loop);
+void pev_fork_remove(struct pev_loop *loop);
+
 /* Around a fork: no lock of ours may be held by a thread that the child doesn't have. */
-void pev_lock_loops(void);
-void pev_unlock_loops(int in_child);
 void pev_lock_signals(void);
 void pev_unlock_signals(void);
 void pev_lock_changes(void);
@@ -290,11 +293,27 @@ void pev_end_poll(struct pev_loop *loop, int priority);
 int pev_default_priority(const struct pev_loop *loop);
 void pev_empty_graves(struct pev_loop *loop);
 
-/* ---- loop.c, event.c ---- */
+/* ---- pass.c ---- */
 
 extern __thread struct pev_loop *pev_passing; /* the one whose pass is on in this thread */
 
+/* ---- wake.c ---- */
+
 void pev_mark_internal(struct event *ev);
+int pev_assign_own_events(struct pev_loop *loop);
+int pev_make_breakers(struct pev_loop *loop, int n);
+
+/* A pass that was cut short has left it in its queue. */
+static inline void
+pev_forget_breaker(struct pev_loop *loop)
+{
+	if (loop->breaker != NULL)
+		event_del(loop->breaker);
+	loop->breaker = NULL;
+}
+
+/* ---- event.c ---- */
+
 int pev_claim_signals(struct pev_loop *loop);
 void pev_release_signals(struct pev_loop *loop);
 void pev_second_look(evutil_socket_t fd, short what, void *arg);
