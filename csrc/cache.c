@@ -1,4 +1,5 @@
-/* openssl/ssl.h: OpenSSL's cache of sessions in a context: its kind and size, how long sessions are good for, tickets, what it counts. */
+/* openssl/ssl.h: OpenSSL's cache of sessions in a context: its kind and size, how long sessions are good for, how many tickets are
+ * given, what it counts. */
 #include "tls.h"
 
 void
