@@ -312,10 +312,14 @@ pev_forget_breaker(struct pev_loop *loop)
 	loop->breaker = NULL;
 }
 
-/* ---- event.c ---- */
+/* ---- signals.c ---- */
 
 int pev_claim_signals(struct pev_loop *loop);
 void pev_release_signals(struct pev_loop *loop);
+
+/* ---- event.c ---- */
+
+uint64_t pev_event_id(const struct event *ev);
 void pev_second_look(evutil_socket_t fd, short what, void *arg);
 
 static inline int
