@@ -26,7 +26,7 @@ NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "c
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
 SOURCES += ["group", "meter", "clock", "below", "fast", "fresh", "records", "rest", "room", "policy", "resumption"]
-SOURCES += ["lastwords", "stream", "transfer", "settings", "watermark", "content", "chains", "search", "pass", "wake", "accept", "rekey", "link", "cache", "resolve", "signals", "listing"]
+SOURCES += ["lastwords", "stream", "transfer", "settings", "watermark", "content", "chains", "search", "pass", "wake", "accept", "rekey", "link", "cache", "resolve", "signals", "listing", "pump"]
 
 # Called with Python's lock held, since they take little more time than giving it up, and never wait.
 SHORT = ["pev_bev_take_fresh", "pev_bev_write_short"]
