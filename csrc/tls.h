@@ -97,6 +97,8 @@ pev_forget_errors(void)
 
 /* ---- tls.c ---- */
 
+SSL *pev_tls_new_ssl(struct pev_tls_context *context);
+int pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check);
 int pev_tls_failed(void);
 int pev_tls_well(void);
 struct pev_tls_context *pev_tls_context_hold(struct pev_tls_context *context);
