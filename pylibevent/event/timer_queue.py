@@ -36,7 +36,7 @@ from .timers import MadeTimer, Timer
 from .turns import AT_ONCE, CONTINUE
 
 if TYPE_CHECKING:
-    from .base import EventBase
+    from .calls import CallingBase
 
 _PAST = 0.0  # a deadline that has gone by
 _UNKNOWN = math.nan  # equal to nothing
@@ -53,7 +53,7 @@ class Deadline(Handle):
 
     __slots__ = ("id",)
 
-    def __init__(self, base: EventBase) -> None:
+    def __init__(self, base: CallingBase) -> None:
         self._begin()
         self.id = next_id()
         self._own(check_pointer(lib.pev_deadline_new(base._h, self.id), base))
@@ -212,7 +212,7 @@ class TimerQueue:
 
     # ------------------------------------------------------------ before a pass
 
-    def arm(self, base: EventBase) -> int:
+    def arm(self, base: CallingBase) -> int:
         """Have C wake the loop for the next one. Returns EVLOOP flags for the pass."""
         self.resolve()
         self.busy = True
@@ -243,7 +243,7 @@ class TimerQueue:
             heappop(heap)
         return heap[0] if heap else None
 
-    def tell(self, base: EventBase, when: float | None) -> None:
+    def tell(self, base: CallingBase, when: float | None) -> None:
         """Tell C when the next one is due."""
         deadline = self.deadline
         self.waits_for = _UNKNOWN
@@ -295,7 +295,7 @@ class TimerQueue:
             ]
         self.flat = True
 
-    def tell_handler(self, base: EventBase, error: BaseException) -> None:
+    def tell_handler(self, base: CallingBase, error: BaseException) -> None:
         """Give on_exception what a callback raised. What it raises itself is for whoever runs the loop."""
         try:
             base._raised(error)
@@ -303,7 +303,7 @@ class TimerQueue:
             self.raised = raised
             raise
 
-    def call(self, base: EventBase) -> None:
+    def call(self, base: CallingBase) -> None:
         """Call what is due, until there is a reason to turn."""
         self.waits_for = _UNKNOWN
         self.raised = None
