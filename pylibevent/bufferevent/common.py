@@ -66,9 +66,8 @@ _ALL_OPTIONS = sum(Option)
 _write, _write_short, _write_buffer = lib.pev_bev_write, lib.pev_bev_write_short, lib.pev_bev_write_buffer
 _take_fresh = lib.pev_bev_take_fresh
 _LONG = lib.PEV_LONG
-_DESK = lib.PEV_DESK_SIZE
 _FRESH_BITS = lib.PEV_FRESH_BITS
-_FRESH_END = (1 << _FRESH_BITS) - 1
+_FRESH_END, _FRESH_LEFT = (1 << _FRESH_BITS) - 1, lib.PEV_FRESH_LEFT
 _MADE_SECONDS = 5.0
 """Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
 
@@ -248,9 +247,12 @@ class BufferEvent(RateLimited):
         """
         if size == -1:
             if (fresh := _take_fresh(self._h)) > 0:
-                return self._arena[:fresh] if fresh <= _DESK else self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]
+                return self._arena[:fresh]
             if fresh:
-                return self._read_left(-fresh)
+                where = -fresh
+                if where < _FRESH_LEFT:
+                    return self._arena[where >> _FRESH_BITS : where & _FRESH_END]
+                return self._read_left(where ^ _FRESH_LEFT)
             if there := lib.pev_bev_take(self._h):
                 return self._taken_from_input(there)
         wanted = check_size(size)
@@ -467,6 +469,13 @@ class BufferEvent(RateLimited):
                 self._base._left.append((self._id, left, detail))  # one of them raised: the rest comes after what is due
         if what & _GONE:
             self._base._armed.pop(self._id, None)
+
+    def _still_due(self, what: int) -> int:
+        """What is left of what the pass found: not reading, where an earlier callback disabled it. enable() brings it back."""
+        if what & _READ and self._muted == self._base._serial:
+            self._held = True
+            what ^= _READ
+        return what
 
     def _call_read(self) -> None:
         if self._muted == self._base._serial:
