@@ -63,7 +63,8 @@ _BOTH = _EV_READ | _EV_WRITE
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
-_write, _write_short, _write_buffer = lib.pev_bev_write, lib.pev_bev_write_short, lib.pev_bev_write_buffer
+_write, _write_short = lib.pev_bev_write, lib.pev_bev_write_short
+_write_buffer, _write_fresh = lib.pev_bev_write_buffer, lib.pev_bev_write_fresh
 _take_fresh = lib.pev_bev_take_fresh
 _LONG = lib.PEV_LONG
 _FRESH_BITS = lib.PEV_FRESH_BITS
@@ -223,7 +224,7 @@ class BufferEvent(RateLimited):
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        if not (code := _write_buffer(self._h, buffer._h)):
+        if not _write_fresh(self._h, buffer._h) or not (code := _write_buffer(self._h, buffer._h)):
             return  # PEV_SENT
         if code < 0 and self._is_about_to_fail(code):
             buffer.drain()
