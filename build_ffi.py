@@ -25,7 +25,7 @@ NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "below", "fast", "records", "rest", "room", "policy", "resumption"]
+SOURCES += ["group", "meter", "clock", "below", "fast", "fresh", "records", "rest", "room", "policy", "resumption"]
 SOURCES += ["lastwords", "stream"]
 
 # Called with Python's lock held, since they take little more time than giving it up, and never wait.

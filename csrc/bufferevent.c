@@ -51,7 +51,7 @@ pev_bev_usable(struct pev_bev *h)
 {
 	int code = is_usable(h);
 	if (code == 0 && h->fresh_length)
-		pev_fast_settle(h);
+		pev_fresh_settle(h);
 	return code;
 }
 
@@ -490,6 +490,9 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 	return write_bytes(h, data, n);
 }
 
+#define SHORT_PLAIN (128 * 1024)
+#define SHORT_TLS 2048
+
 /* The same of a few bytes. Python keeps its lock meanwhile (build_ffi.py), so there is neither waiting for other threads nor a
  * filter that may take its time. PEV_LONG: pev_bev_write does it. */
 int
@@ -497,7 +500,7 @@ pev_bev_write_short(struct pev_bev *h, const char *data, size_t n)
 {
 	const struct pev_loop *loop = h->source.loop;
 	int is_short = loop != NULL && pev_runs_here(loop) && !(h->options & BEV_OPT_THREADSAFE) &&
-	    (h->layer == NULL || (h->layer->is_records && h->under->layer == NULL));
+	    (h->layer == NULL ? n <= SHORT_PLAIN : n <= SHORT_TLS && h->layer->is_records && h->under->layer == NULL);
 	return is_short ? write_bytes(h, data, n) : PEV_LONG;
 }
 
@@ -511,7 +514,7 @@ pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from)
 		return code;
 	if (h->cut || (h->ended & BEV_EVENT_ERROR))
 		return -EPIPE;
-	if (!pev_bev_peeked(h) && from->owner != NULL && !from->is_output && pev_fast_pass_on(from->owner, h))
+	if (!pev_bev_peeked(h) && from->owner != NULL && !from->is_output && pev_fresh_pass_on(from->owner, h))
 		return PEV_SENT;
 	code = pev_buffer_add_buffer(&output, from);
 	if (code == 0)

@@ -6,9 +6,7 @@
  *
  *   1. libevent's own callbacks of ev_read and ev_write stay in charge. Ours run before them and hand over whatever isn't
  *      plain reading or writing: timeouts, errors, the end of the stream, connecting, limits of any kind, a high mark.
- *   2. What was read lies in the loop's arena, where Python takes it from without another copy (FRESH). That is only done
- *      where nobody could tell: the read callback is ours, Python has one, the input is empty and has no callbacks. Whoever
- *      looks at a bufferevent otherwise first has it put into the input (pev_fast_settle), and so has the next pass.
+ *   2. What Python is about to take doesn't go into the input first: fresh.c.
  *   3. All else is read on into the input itself, as much as there is, up to MOST.
  *   4. What is written while the output is empty is sent at once; what the socket doesn't take goes the usual way. The
  *      write callback comes with the next pass, as it would.
@@ -41,8 +39,8 @@ queued(const struct event *ev)
 /* ------------------------------------------------------------------ writing at once */
 
 /* Nothing is wrong, or nothing that libevent doesn't find too. */
-static int
-is_passing(int error)
+int
+pev_fast_is_passing(int error)
 {
 	return error == EAGAIN || error == EINTR || error == ENOTSOCK || error == ENOMEM;
 }
@@ -81,7 +79,7 @@ static size_t
 send_now(struct pev_bev *h, const char *data, size_t n)
 {
 	ssize_t sent = send(event_get_fd(&h->bev->ev_write), data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0 && !is_passing(errno))
+	if (sent < 0 && !pev_fast_is_passing(errno))
 		h->send_error = errno; /* the socket tells it once: on_fast_write passes it on */
 	return sent < 0 ? 0 : (size_t)sent;
 }
@@ -129,51 +127,12 @@ pev_fast_note_sent(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ reading */
 
-/* Whole lines of the cache. */
-size_t
-pev_fast_room(size_t n)
-{
-	return (n + 63) & ~(size_t)63;
-}
-
-static int
-has_room(const struct pev_bev *h)
-{
-	return h->source.loop->arena_used <= PEV_ARENA_SIZE - MOST;
-}
-
-/* Python could not tell whether the bytes are in the input. */
-static int
-takes_fresh(const struct pev_bev *h)
-{
-	const struct bufferevent *bev = h->bev;
-	return (h->wants & EV_READ) && !h->fresh_length && bev->wm_read.low <= 1 && pev_bev_hears(h) &&
-	    !(h->options & BEV_OPT_DEFER_CALLBACKS) && (h->views[0] == NULL || h->views[0]->callback == NULL) &&
-	    !(h->ended & BEV_EVENT_ERROR) && has_room(h) && evbuffer_get_length(bev->input) == 0;
-}
-
-static ssize_t
-read_fresh(struct pev_bev *h, int fd)
-{
-	struct pev_loop *loop = h->source.loop;
-	ssize_t n = recv(fd, loop->arena + loop->arena_used, MOST, MSG_DONTWAIT);
-	if (n <= 0)
-		return n;
-	h->fresh_start = (unsigned)loop->arena_used;
-	h->fresh_length = (unsigned)n;
-	loop->arena_used += pev_fast_room((size_t)n);
-	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
-	pev_note_fresh(&h->source, (size_t)n, bufferevent_get_priority(h->bev));
-	return n;
-}
-
-/* Into the input: how many bytes, or what read() said when there were none. */
-static ssize_t
-read_input(struct pev_bev *h, int fd)
+/* About so many into the input: how many bytes, or what read() said when there were none. */
+ssize_t
+pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted)
 {
 	struct evbuffer *input = h->bev->input;
 	struct evbuffer_iovec space[2];
-	size_t wanted = h->expected ? h->expected : FIRST;
 	ssize_t n;
 	int spans;
 	evbuffer_unfreeze(input, 0);
@@ -211,11 +170,11 @@ read_on(struct pev_bev *h, int fd)
 	size_t total = 0;
 	for (;;) {
 		size_t wanted = h->expected ? h->expected : FIRST;
-		ssize_t n = read_input(h, fd);
+		ssize_t n = pev_fast_read_input(h, fd, wanted);
 		if (n <= 0) {
 			if (total == 0)
 				return n;
-			if (n < 0 && !is_passing(errno))
+			if (n < 0 && !pev_fast_is_passing(errno))
 				h->read_error = errno;
 			break; /* the next readiness says so */
 		}
@@ -254,7 +213,7 @@ read_nothing(struct bufferevent *bev, ssize_t n, evutil_socket_t fd, short what)
 {
 	if (n == 0)
 		report(bev, BEV_EVENT_READING, BEV_EVENT_EOF, 0);
-	else if (is_passing(errno))
+	else if (pev_fast_is_passing(errno))
 		libevent_read(fd, what, bev);
 	else
 		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, errno);
@@ -295,24 +254,24 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (h->fresh_length)
-		pev_fast_settle(h);
+		pev_fresh_settle(h);
 	if (h->read_error) {
 		int error = h->read_error;
 		h->read_error = 0;
 		report(bev, BEV_EVENT_READING, BEV_EVENT_ERROR, error);
 		return;
 	}
-	if (h->relay != NULL && pev_fast_may_put(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && has_room(h)) {
+	if (h->relay != NULL && pev_fast_may_put(pev_relay_partner(h)) && evbuffer_get_length(bev->input) == 0 && pev_fresh_has_room(h)) {
 		if ((n = relay_fresh(h, fd)) <= 0)
 			read_nothing(bev, n, fd, what);
 		return;
 	}
-	if (takes_fresh(h)) {
-		if ((n = read_fresh(h, fd)) <= 0)
+	if (pev_fresh_may_come(h)) {
+		if ((n = pev_fresh_read(h, fd)) <= 0)
 			read_nothing(bev, n, fd, what);
 		return;
 	}
-	if (h->over != NULL && has_room(h) && pev_records_may_read(h->over)) {
+	if (h->over != NULL && pev_fresh_has_room(h) && pev_records_may_read(h->over)) {
 		bufferevent_incref(bev);
 		if ((n = pev_records_read(h->over, fd)) <= 0)
 			read_nothing(bev, n, fd, what);
@@ -326,21 +285,6 @@ on_fast_read(evutil_socket_t fd, short what, void *arg)
 	else if (h->bev != NULL)
 		read_nothing(bev, n, fd, what);
 	bufferevent_decref(bev);
-}
-
-/* To the end of the input, which sockets keep frozen. */
-void
-pev_fast_put_in(struct pev_bev *h, const char *data, size_t n)
-{
-	struct evbuffer *input = h->bev->input;
-	int r;
-	if (pev_bev_is_socket(h))
-		evbuffer_unfreeze(input, 0);
-	r = evbuffer_add(input, data, n);
-	if (pev_bev_is_socket(h))
-		evbuffer_freeze(input, 0);
-	if (r < 0)
-		pev_bev_note_events(h, BEV_EVENT_READING | BEV_EVENT_ERROR, ENOMEM);
 }
 
 /* A pass begins, and needs no poll if anything is noted after this. */
@@ -364,104 +308,7 @@ pev_fast_forget_waiting(struct pev_loop *loop)
 		forget_waiting(h);
 }
 
-/* What was read and not taken goes where everybody expects it. */
-void
-pev_fast_settle(struct pev_bev *h)
-{
-	unsigned n = h->fresh_length;
-	if (n == 0)
-		return;
-	pev_fast_forget(h);
-	pev_fast_put_in(h, h->source.loop->arena + h->fresh_start, n);
-}
-
-void
-pev_fast_forget(struct pev_bev *h)
-{
-	if (h->fresh_length == 0)
-		return;
-	h->fresh_length = 0;
-	TAILQ_REMOVE(&h->source.loop->fresh, h, next_fresh);
-}
-
-/* A pass begins: the arena is needed. */
-void
-pev_fast_settle_all(struct pev_loop *loop)
-{
-	struct pev_bev *h;
-	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
-		pev_fast_settle(h);
-	loop->arena_used = 0;
-}
-
-/* From the input to the arena: Python gets bytes from there in one step. */
-static long long
-take_input(struct pev_bev *h)
-{
-	struct pev_loop *loop = h->source.loop;
-	struct evbuffer *input = h->bev->input;
-	size_t n = evbuffer_get_length(input), at = loop->arena_used;
-	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
-		return PEV_ASK;
-	loop->arena_used += pev_fast_room(n);
-	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
-		return PEV_ASK;
-	return (long long)at << PEV_FRESH_BITS | (long long)(at + n);
-}
-
-static int
-may_take(const struct pev_bev *h)
-{
-	return h->bev != NULL && pev_loop_usable(h->source.loop, 0) == 0 && h->over == NULL && h->relay == NULL && !h->exports &&
-	    !h->lingering && (h->views[0] == NULL || !h->views[0]->frozen);
-}
-
-/* What has come in in this pass: where it begins in the arena, PEV_FRESH_BITS up, and where it ends. PEV_ASK: pev_bev_take may have
- * some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever isn't the loop's thread has to ask. */
-long long
-pev_bev_take_fresh(struct pev_bev *h)
-{
-	long long taken;
-	if (h->fresh_length == 0 || !pev_runs_here(h->source.loop) || !may_take(h))
-		return PEV_ASK;
-	taken = (long long)h->fresh_start << PEV_FRESH_BITS | (h->fresh_start + h->fresh_length);
-	pev_fast_forget(h);
-	return taken;
-}
-
-/* The same of what is in the input, where it may matter to somebody that it is taken. PEV_ASK: it takes pev_bev_read. */
-long long
-pev_bev_take(struct pev_bev *h)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	if (!may_take(h))
-		return PEV_ASK;
-	pev_fast_settle(h);
-	return take_input(h);
-}
-
 /* ------------------------------------------------------------------ writing later */
-
-/* What one bufferevent has just read, to another: 1 if it is all sent. */
-int
-pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to)
-{
-	size_t sent;
-	const char *at;
-	if (from->source.loop != to->source.loop || from->fresh_length == 0 || from->over != NULL ||
-	    (from->views[0] != NULL && from->views[0]->frozen))
-		return 0;
-	at = from->source.loop->arena + from->fresh_start;
-	sent = pev_fast_put(to, at, from->fresh_length);
-	if (sent == 0)
-		return 0;
-	from->fresh_start += (unsigned)sent;
-	from->fresh_length -= (unsigned)sent;
-	if (from->fresh_length != 0)
-		return 0;
-	TAILQ_REMOVE(&from->source.loop->fresh, from, next_fresh);
-	return 1;
-}
 
 static void
 on_fast_write(evutil_socket_t fd, short what, void *arg)
@@ -582,7 +429,7 @@ pev_fast_start(struct pev_bev *h)
 void
 pev_fast_stop(struct pev_bev *h)
 {
-	pev_fast_forget(h);
+	pev_fresh_forget(h);
 	forget_waiting(h);
 	if (!h->fast)
 		return;

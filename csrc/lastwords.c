@@ -36,7 +36,7 @@ fetch(struct pev_bev *h)
 	int fd = bufferevent_getfd(h->bev);
 	if (!pev_bev_is_socket(h) || fd < 0)
 		return 0;
-	pev_fast_settle(h);
+	pev_fresh_settle(h);
 	before = evbuffer_get_length(input);
 	evbuffer_unfreeze(input, 0);
 	while (room(h, before) && evbuffer_read(input, fd, -1) > 0)

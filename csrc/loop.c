@@ -250,6 +250,8 @@ pev_loop_new(const struct pev_config *from)
 	TAILQ_INIT(&loop->waiting);
 	TAILQ_INIT(&loop->roomy);
 	loop->fast_io = from->fast_io;
+	loop->arena_used = PEV_DESK_SIZE;
+	loop->much = PEV_MUCH;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (loop->base == NULL) {
@@ -530,7 +532,7 @@ pev_loop_pass(struct pev_loop *loop, int flags)
 		return loop->n_ready;
 	loop->n_ready = 0;
 	pev_empty_graves(loop);
-	pev_fast_settle_all(loop);
+	pev_fresh_settle_all(loop);
 	pev_bev_leave_all(loop);
 	loop->statistics.passes++;
 	loop->interrupted = 0;

@@ -121,6 +121,9 @@ TAILQ_HEAD(pev_sources, pev_source);
 
 /* Of one read on the fast path: what asyncio and uvloop read. Behind the arena is room for a TLS record beside it. */
 #define PEV_READ_MOST (256 * 1024)
+
+/* What takes longer to copy than it takes to ask the system whether it is there. */
+#define PEV_MUCH (32 * 1024)
 #define PEV_ARENA_SLACK (20 * 1024)
 #define PEV_RECORDS_SIZE (72 * 1024)
 
@@ -173,6 +176,7 @@ struct pev_loop {
 	char *arena; /* where the fast path reads to in a pass */
 	char *records; /* where ciphertext is gathered, once there was more than one record to send */
 	size_t arena_used;
+	int much; /* fresh.c: so many bytes at a time, and more, are left in the socket */
 	TAILQ_HEAD(, pev_bev) fresh; /* those that have something there */
 	TAILQ_HEAD(, pev_bev) waiting; /* those that the last poll found, and whose turn comes in a later pass */
 	struct pev_bev *leaving; /* with a lock, and to be closed when no pass is on */
@@ -390,9 +394,10 @@ struct pev_bev {
 	unsigned char leaving;    /* PEV_LEAVE_...: on its loop's list */
 	struct pev_bev *next_leaving;
 	unsigned char waiting;    /* on its loop's list */
+	unsigned char sends_much; /* the last that came in was large */
 	unsigned char cut;        /* nothing more may be written: the end was said, or nobody is there who could get it */
 	int exports;              /* memoryviews lent out over input or output */
-	unsigned fresh_start, fresh_length; /* read in this pass, and in the arena still */
+	unsigned fresh_start, fresh_length; /* fresh.c: came in in this pass, and wasn't taken yet */
 	uint64_t sent_before;     /* the pass before which something was sent at once */
 	int read_error, send_error; /* errno of what the socket told us, and Python wasn't told yet */
 	unsigned expected;        /* bytes of the next read, 0 before the first */
@@ -599,11 +604,8 @@ pev_bev_is_limited(const struct pev_bev *h)
 void pev_fast_start(struct pev_bev *h);
 void pev_fast_take_over(struct pev_bev *h);
 void pev_fast_stop(struct pev_bev *h);
-void pev_fast_settle(struct pev_bev *h);
-void pev_fast_settle_all(struct pev_loop *loop);
 void pev_fast_serve(struct pev_loop *loop);
 void pev_fast_forget_waiting(struct pev_loop *loop);
-void pev_fast_forget(struct pev_bev *h);
 void pev_fast_wait(struct pev_bev *h);
 void pev_fast_flush(struct pev_bev *h);
 void pev_fast_note_sent(struct pev_bev *h);
@@ -612,9 +614,21 @@ int pev_fast_may_send_below(const struct pev_bev *h);
 size_t pev_fast_send_below(struct pev_bev *h, const char *data, size_t n);
 int pev_fast_may_put(const struct pev_bev *h);
 size_t pev_fast_put(struct pev_bev *h, const char *data, size_t n);
-void pev_fast_put_in(struct pev_bev *h, const char *data, size_t n);
-size_t pev_fast_room(size_t n);
-int pev_fast_pass_on(struct pev_bev *from, struct pev_bev *to);
+int pev_fast_is_passing(int error);
+ssize_t pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted);
+
+/* ---- fresh.c ---- */
+
+size_t pev_fresh_room(size_t n);
+int pev_fresh_has_room(const struct pev_bev *h);
+int pev_fresh_may_come(const struct pev_bev *h);
+ssize_t pev_fresh_read(struct pev_bev *h, int fd);
+void pev_fresh_came(struct pev_bev *h, const char *at, size_t n);
+void pev_fresh_put_in(struct pev_bev *h, const char *data, size_t n);
+void pev_fresh_forget(struct pev_bev *h);
+void pev_fresh_settle(struct pev_bev *h);
+void pev_fresh_settle_all(struct pev_loop *loop);
+int pev_fresh_pass_on(struct pev_bev *from, struct pev_bev *to);
 
 /* ---- records.c ---- */
 

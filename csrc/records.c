@@ -245,7 +245,7 @@ static void
 give_back(struct pev_ssl *s, const struct loan *loan)
 {
 	if (loan->n_in && below(s) != NULL)
-		pev_fast_put_in(s->b.under, loan->in, loan->n_in);
+		pev_fresh_put_in(s->b.under, loan->in, loan->n_in);
 }
 
 /* SSL_read() gave nothing: what it says about that, in the words of libevent's events. 0: nothing to tell. */
@@ -291,15 +291,10 @@ decrypt(struct pev_ssl *s, char *to, size_t *n)
 static void
 hand_on(struct pev_bev *h, char *at, size_t n)
 {
-	struct pev_loop *loop = h->source.loop;
-	if (h->relay != NULL) {
+	if (h->relay != NULL)
 		pev_relay_passed(h, at, n, pev_fast_put(pev_relay_partner(h), at, n));
-		return;
-	}
-	h->fresh_start = (unsigned)(at - loop->arena);
-	h->fresh_length = (unsigned)n;
-	TAILQ_INSERT_TAIL(&loop->fresh, h, next_fresh);
-	pev_note_fresh(&h->source, n, bufferevent_get_priority(h->bev));
+	else
+		pev_fresh_came(h, at, n);
 }
 
 /* libevent looks at what is there: OpenSSL says again what it wants. */
@@ -333,7 +328,7 @@ pev_records_read(struct pev_bev *h, int fd)
 		what = why_nothing(s, r);
 	give_back(s, &loan);
 	if (loop->arena_used == start + PEV_READ_MOST)
-		loop->arena_used = start + (h->relay != NULL ? 0 : pev_fast_room(n));
+		loop->arena_used = start + (h->relay != NULL ? 0 : pev_fresh_room(n));
 	if (n > 0)
 		hand_on(h, at, n);
 	if (what) {

@@ -19,6 +19,7 @@ from typing import Any
 
 import pylibevent as ev
 
+ENDED = ev.What.EOF | ev.What.ERROR
 BACKLOG = 1024  # many may come at once; the system allows up to net.core.somaxconn
 
 
@@ -34,7 +35,7 @@ MODES = {"copy": copy, "move": move, "relay": None}
 
 
 def on_event(bev: ev.BufferEvent, what: ev.What) -> None:
-    if what & (ev.What.EOF | ev.What.ERROR):
+    if what & ENDED:
         bev.close()  # what is still to be sent goes out first
 
 

@@ -13,12 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pylibevent as ev
+from pylibevent._libevent import lib
 
 READ, WRITE = ev.EventFlag.READ, ev.EventFlag.WRITE
 ONE_READ = 4096
 """What libevent takes at a time: what comes in must be one read for both."""
 ONE_WRITE = 16384
 """The same for what goes out."""
+MUCH = 32 * 1024
+"""From how many bytes on messages stay in the socket until they are taken."""
 OPTIONS = [ev.Option(0), ev.Option.DEFER_CALLBACKS, ev.Option.THREADSAFE]
 
 # ---------------------------------------------------------------- two of each
@@ -259,10 +262,11 @@ class Connection:
         getattr(self.bev, which).unfreeze(start=which == "input")
 
 
-def play(fast_io: bool, options: ev.Option, steps: list[tuple[str, Any]]) -> list[Any]:
+def play(fast_io: bool, options: ev.Option, steps: list[tuple[str, Any]], much: int = MUCH) -> list[Any]:
     """All that Python could see of these steps; reads and writes that follow each other are one."""
     record: list[Any] = []
     with ev.EventBase(fast_io=fast_io) as base:
+        lib.pev_loop_set_much(base._h, much)
         connection = Connection(base, options, record)
         try:
             for name, argument in steps:
@@ -293,8 +297,8 @@ def watched(record: list[Any]) -> dict[str, int]:
 
 
 @settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
-@given(options=st.sampled_from(OPTIONS), steps=STEPS)
-def test_python_can_not_tell_the_difference(options: ev.Option, steps: list[tuple[str, Any]]) -> None:
-    plain, fast = play(False, options, steps), play(True, options, steps)
+@given(options=st.sampled_from(OPTIONS), steps=STEPS, much=st.sampled_from([1, 500, MUCH]))
+def test_python_can_not_tell_the_difference(options: ev.Option, steps: list[tuple[str, Any]], much: int) -> None:
+    plain, fast = play(False, options, steps), play(True, options, steps, much)
     assert joined(fast) == joined(plain)
     assert watched(fast) == watched(plain)

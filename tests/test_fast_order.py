@@ -9,11 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pylibevent as ev
+from pylibevent._libevent import lib
 
 READ = ev.EventFlag.READ
 CLOSE = ev.Option.CLOSE_ON_FREE
 PRIORITIES = 3
 MANY = 4
+MUCH = 32 * 1024
+"""From how many bytes on messages stay in the socket until they are taken."""
 ONE_READ = 4096
 """What libevent takes at a time."""
 
@@ -77,8 +80,9 @@ class Star:
             self.record.append((number, "received", bytes(data)))
 
 
-def play(fast_io: bool, ready: list[Any], all_rounds: list[list[tuple[int, int]]]) -> list[Any]:
+def play(fast_io: bool, ready: list[Any], all_rounds: list[list[tuple[int, int]]], much: int = MUCH) -> list[Any]:
     with ev.EventBase(priorities=PRIORITIES, fast_io=fast_io) as base:
+        lib.pev_loop_set_much(base._h, much)
         star = Star(base, ready)
         for number, pieces in enumerate(all_rounds):
             free = [ONE_READ] * MANY
@@ -94,6 +98,10 @@ def play(fast_io: bool, ready: list[Any], all_rounds: list[list[tuple[int, int]]
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
-@given(ready=st.lists(connections, min_size=MANY, max_size=MANY), all_rounds=st.lists(rounds, max_size=4))
-def test_reads_come_in_the_same_order(ready: list[Any], all_rounds: list[list[tuple[int, int]]]) -> None:
-    assert play(True, ready, all_rounds) == play(False, ready, all_rounds)
+@given(
+    ready=st.lists(connections, min_size=MANY, max_size=MANY),
+    all_rounds=st.lists(rounds, max_size=4),
+    much=st.sampled_from([1, MUCH]),
+)
+def test_reads_come_in_the_same_order(ready: list[Any], all_rounds: list[list[tuple[int, int]]], much: int) -> None:
+    assert play(True, ready, all_rounds, much) == play(False, ready, all_rounds)

@@ -65,7 +65,8 @@ _ALL_WHAT = sum(What)
 _ALL_OPTIONS = sum(Option)
 _write, _write_short, _write_buffer = lib.pev_bev_write, lib.pev_bev_write_short, lib.pev_bev_write_buffer
 _take_fresh = lib.pev_bev_take_fresh
-_SHORT, _LONG = 2048, lib.PEV_LONG  # bytes: sending more takes longer than other threads should wait
+_LONG = lib.PEV_LONG
+_DESK = lib.PEV_DESK_SIZE
 _FRESH_BITS = lib.PEV_FRESH_BITS
 _FRESH_END = (1 << _FRESH_BITS) - 1
 _MADE_SECONDS = 5.0
@@ -208,11 +209,10 @@ class BufferEvent(RateLimited):
             RuntimeError: Another thread is running the loop.
         """
         if type(data) is bytes:
-            n = len(data)
-            if not (code := _write_short(self._h, data, n) if n <= _SHORT else _write(self._h, data, n)):
+            if not (code := _write_short(self._h, data, len(data))):
                 return  # PEV_SENT
             if code == _LONG:
-                code = _write(self._h, data, n)
+                code = _write(self._h, data, len(data))
         else:
             code = _write(self._h, *as_bytes(data))
         if code < 0 and not self._is_about_to_fail(code):
@@ -247,8 +247,10 @@ class BufferEvent(RateLimited):
             The bytes; none if nothing is there.
         """
         if size == -1:
-            if fresh := _take_fresh(self._h):
-                return self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]
+            if (fresh := _take_fresh(self._h)) > 0:
+                return self._arena[:fresh] if fresh <= _DESK else self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]
+            if fresh:
+                return self._read_left(-fresh)
             if there := lib.pev_bev_take(self._h):
                 return self._taken_from_input(there)
         wanted = check_size(size)
@@ -259,6 +261,14 @@ class BufferEvent(RateLimited):
         if has_news():
             settle()
         return bytes(ffi.buffer(out, n))
+
+    def _read_left(self, where: int) -> bytes:
+        """What the pass has left in the socket."""
+        try:
+            return os.read(where >> _FRESH_BITS, where & _FRESH_END)
+        except OSError as error:
+            lib.pev_bev_keep_error(self._h, error.errno)
+            return b""
 
     def _taken_from_input(self, where: int) -> bytes:
         """Other bytes than fresh ones: that they are gone may be news to somebody."""
