@@ -1,7 +1,7 @@
 """BufferEvent: what all kinds of bufferevents share.
 
-A room each for what it can do: its limits (ratelimit.py), its callbacks (callbacks.py), what is set on it (switches.py), and
-the bytes (stream.py). Here is how one begins, what it can be made into, and how it ends.
+A room each for what it can do: its limits (ratelimit.py), its callbacks (callbacks.py), what is set on it (settings.py), and
+the bytes (transfer.py). Here is how one begins, what it can be made into, and how it ends.
 
 Who keeps a bufferevent alive: whoever holds it; and its base, while it has a callback, connects, or is still sending what was
 written before it was closed. One that nobody can hear of any more is closed when it is collected, with a ResourceWarning.
@@ -21,7 +21,7 @@ from ..buffer.news import settle_quietly
 from ..errors import BufferedDataError, Error, check, check_flags, check_seconds
 from ..flags import Option, What
 from .relay import Relay, RelayCallback
-from .stream import Stream
+from .transfer import Transfer
 
 if TYPE_CHECKING:
     from ..event import EventBase
@@ -41,7 +41,7 @@ def check_options(options: object) -> int:
     return bits
 
 
-class BufferEvent(Stream):
+class BufferEvent(Transfer):
     """A stream of bytes both ways, with a buffer each: what all kinds share (``struct bufferevent``).
 
     It isn't made itself; SocketBufferEvent, TLSBufferEvent and the others are.

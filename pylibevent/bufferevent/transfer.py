@@ -12,7 +12,7 @@ from ..buffer import Buffer
 from ..buffer.news import _released, has_news, lent, settle, watched
 from ..errors import as_bytes, check, check_size, check_two
 from ..flags import What
-from .switches import Switched
+from .settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
@@ -34,7 +34,7 @@ class Arena(Protocol):
     def __getitem__(self, where: slice, /) -> bytes: ...
 
 
-class Stream(Switched):
+class Transfer(Settings):
     """See BufferEvent."""
 
     __slots__ = ("_arena", "_input", "_output")

@@ -23,7 +23,7 @@ class Watermark(NamedTuple):
     high: int
 
 
-class Switched(Calling):
+class Settings(Calling):
     """See BufferEvent."""
 
     __slots__ = ()
