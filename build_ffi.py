@@ -24,12 +24,14 @@ NAMES = ["library", "util", "loop", "base", "event", "fork", "buffer", "bufferev
 NAMES += ["pair", "filter", "ratelimit", "relay"]
 NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "ciphers", "psk", "keylog", "decode", "direct"]
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
-SOURCES = [*NAMES, "visit", "source", "span", "change", "reference", "closing", "socket", "farewell", "idle", "lending"]
-SOURCES += ["group", "meter", "clock", "below", "fast", "fresh", "records", "rest", "room", "policy", "resumption"]
-SOURCES += ["lastwords", "stream"]
+SOURCES = [*NAMES, "visit", "source", "pass", "wake", "rest", "signals", "listing"]
+SOURCES += ["content", "chains", "search", "span", "change", "reference", "lending"]
+SOURCES += ["transfer", "settings", "watermark", "socket", "closing", "farewell", "lastwords", "idle", "pump"]
+SOURCES += ["group", "meter", "clock", "fast", "fresh", "resolve"]
+SOURCES += ["accept", "below", "stream", "records", "room", "rekey", "resumption", "link", "cache", "policy"]
 
 # Called with Python's lock held, since they take little more time than giving it up, and never wait.
-SHORT = ["pev_bev_take_fresh", "pev_bev_write_short"]
+SHORT = ["pev_bev_take_fresh", "pev_bev_write_short", "pev_bev_write_fresh"]
 KEEP_LOCK = """
 #undef Py_BEGIN_ALLOW_THREADS
 #undef Py_END_ALLOW_THREADS

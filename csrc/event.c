@@ -2,7 +2,6 @@
 #include "pylibevent.h"
 
 #include <poll.h>
-#include <signal.h>
 
 struct pev_event {
 	struct pev_source source;
@@ -23,48 +22,6 @@ static int
 is_io(const struct pev_event *h)
 {
 	return h->ev.ev_fd >= 0 && !is_signal(h) && (h->ev.ev_events & IO_EVENTS);
-}
-
-/* ---- signals: one receiver a process (facts of libevent 3.3). Of two running bases with signal events, one would never
- * hear of them. */
-
-static pthread_mutex_t signals_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct pev_loop *signals_loop; /* it is running, and has signal events */
-
-void
-pev_lock_signals(void)
-{
-	pthread_mutex_lock(&signals_lock);
-}
-
-void
-pev_unlock_signals(void)
-{
-	pthread_mutex_unlock(&signals_lock);
-}
-
-int
-pev_claim_signals(struct pev_loop *loop)
-{
-	int code = 0;
-	if (!loop->n_signals || !loop->running)
-		return 0;
-	pthread_mutex_lock(&signals_lock);
-	if (signals_loop != NULL && signals_loop != loop)
-		code = -PEV_ESIGNALS;
-	else
-		signals_loop = loop;
-	pthread_mutex_unlock(&signals_lock);
-	return code;
-}
-
-void
-pev_release_signals(struct pev_loop *loop)
-{
-	pthread_mutex_lock(&signals_lock);
-	if (signals_loop == loop)
-		signals_loop = NULL;
-	pthread_mutex_unlock(&signals_lock);
 }
 
 /* ---- modes: edge- and level-triggered events on one descriptor. libevent gets the mixture wrong and says nothing (facts of
@@ -424,80 +381,11 @@ pev_event_get_priority(struct pev_event *h)
 	return code < 0 ? code : pev_event_priority(&h->ev);
 }
 
-/* ------------------------------------------------------------------ looking at all events */
-
-struct events_search {
-	struct pev_event_info *out;
-	int n, max;
-	struct timeval now;
-};
-
-/* Runs with the base's lock held: copies, and calls nothing of libevent that takes it. */
-static int
-on_events_search(const struct event_base *base, const struct event *ev, void *arg)
+/* 0: not one of Python's events */
+uint64_t
+pev_event_id(const struct event *ev)
 {
-	struct events_search *search = arg;
-	struct pev_event_info *info;
-	short flags = ev->ev_evcallback.evcb_flags;
-	PEV_UNUSED(base);
-	if (search->n >= search->max) {
-		search->n++;
+	if (ev->ev_evcallback.evcb_cb_union.evcb_callback != on_event)
 		return 0;
-	}
-	info = &search->out[search->n++];
-	memset(info, 0, sizeof *info);
-	if (ev->ev_evcallback.evcb_cb_union.evcb_callback == on_event)
-		info->id = ((const struct pev_event *)ev->ev_evcallback.evcb_arg)->source.id;
-	info->fd = ev->ev_fd;
-	info->events = ev->ev_events;
-	info->priority = ev->ev_evcallback.evcb_pri;
-	info->internal = (flags & EVLIST_INTERNAL) != 0;
-	if (flags & EVLIST_INSERTED)
-		info->pending |= ev->ev_events & (EV_READ | EV_WRITE | EV_SIGNAL | EV_CLOSED);
-	if (flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER))
-		info->pending |= ev->ev_res;
-	info->timeout = -1;
-	if (flags & EVLIST_TIMEOUT) {
-		struct timeval due = ev->ev_timeout;
-		due.tv_usec &= 0xfffff; /* common timeouts are tagged above */
-		info->pending |= EV_TIMEOUT;
-		info->timeout = pev_seconds(&due) - pev_seconds(&search->now);
-	}
-	return 0;
-}
-
-/* How many there are; the first max of them into out. */
-int
-pev_loop_events(struct pev_loop *loop, struct pev_event_info *out, int max)
-{
-	PEV_VISIT(pev_visit_shared(loop));
-	struct events_search search = { out, 0, max, { 0, 0 } };
-	int code = pev_loop_usable(loop, 1);
-	if (code < 0)
-		return code;
-	event_gettime_monotonic(loop->base, &search.now);
-	event_base_foreach_event(loop->base, on_events_search, &search);
-	return search.n;
-}
-
-/* The text of event_base_dump_events; Python frees it with pev_free. */
-int
-pev_loop_dump(struct pev_loop *loop, char **out)
-{
-	PEV_VISIT(pev_visit_shared(loop));
-	size_t size = 0;
-	FILE *file;
-	int code = pev_loop_usable(loop, 1);
-	if (code < 0)
-		return code;
-	*out = NULL;
-	file = open_memstream(out, &size);
-	if (file == NULL)
-		return -errno;
-	event_base_dump_events(loop->base, file);
-	if (fclose(file) != 0) {
-		free(*out);
-		return -ENOMEM;
-	}
-	return (int)size;
+	return ((const struct pev_event *)ev->ev_evcallback.evcb_arg)->source.id;
 }

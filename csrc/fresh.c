@@ -183,10 +183,10 @@ may_take(const struct pev_bev *h)
 	    !h->lingering && (h->views[0] == NULL || !h->views[0]->frozen);
 }
 
-/* What has come in in this pass. Up to PEV_DESK_SIZE: so many bytes at the arena's beginning. More: where it begins in the
- * arena, PEV_FRESH_BITS up, and where it ends. Negative: the descriptor, PEV_FRESH_BITS up, and how many bytes can be read from
- * it. PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever isn't
- * the loop's thread has to ask. */
+/* What has come in in this pass. Positive: so many bytes at the arena's beginning. Negative: minus where it begins in the arena,
+ * PEV_FRESH_BITS up, and where it ends; or, with PEV_FRESH_LEFT, minus the descriptor and how many bytes can be read from it.
+ * PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever isn't the
+ * loop's thread has to ask. */
 long long
 pev_bev_take_fresh(struct pev_bev *h)
 {
@@ -196,9 +196,9 @@ pev_bev_take_fresh(struct pev_bev *h)
 		return PEV_ASK;
 	pev_fresh_forget(h);
 	if (h->fresh_start == IN_SOCKET)
-		return -((long long)event_get_fd(&h->bev->ev_read) << PEV_FRESH_BITS | n);
+		return -(PEV_FRESH_LEFT | (long long)event_get_fd(&h->bev->ev_read) << PEV_FRESH_BITS | n);
 	if (n > PEV_DESK_SIZE)
-		return (long long)h->fresh_start << PEV_FRESH_BITS | (h->fresh_start + n);
+		return -((long long)h->fresh_start << PEV_FRESH_BITS | (h->fresh_start + n));
 	arena = h->source.loop->arena;
 	memcpy(arena, arena + h->fresh_start, n);
 	return n;

@@ -1,11 +1,27 @@
-/* What a connection knows of its peer, and new keys for it. */
+/* What a connection knows of its peer and of itself. */
 #include "tls.h"
 
 #include <openssl/x509v3.h>
 
+/* Only while the object is open, and under its lock: the SSL isn't safe to look at while it works. */
+int
+pev_ssl_look(struct pev_bev *h)
+{
+	int code = pev_bev_usable(h);
+	if (code == 0)
+		bufferevent_lock(h->bev);
+	return code;
+}
+
+void
+pev_ssl_looked(struct pev_bev *h)
+{
+	bufferevent_unlock(h->bev);
+}
+
 /* For what makes sense once the handshake is done. */
-static int
-look_open(struct pev_bev *h)
+int
+pev_ssl_look_open(struct pev_bev *h)
 {
 	int code = pev_ssl_look(h);
 	if (code == 0 && !h->open) {
@@ -15,15 +31,123 @@ look_open(struct pev_bev *h)
 	return code;
 }
 
-static int
-leave(struct pev_bev *h, int ok)
+/* The look is over: 0, or what OpenSSL says. */
+int
+pev_ssl_leave(struct pev_bev *h, int ok)
 {
 	int code = ok ? pev_tls_well() : pev_tls_failed();
 	pev_ssl_looked(h);
 	return code;
 }
 
+/* ------------------------------------------------------------------ how it stands */
+
+int
+pev_ssl_is_open(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	return h->open;
+}
+
+int
+pev_ssl_truncated(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	return pev_ssl_of(h)->truncated;
+}
+
+/* Oldest first. */
+int
+pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_ssl *s = pev_ssl_of(h);
+	int n = s->n_errors < max ? s->n_errors : max;
+	memcpy(out, s->errors, (size_t)n * sizeof *out);
+	return n;
+}
+
+const char *
+pev_ssl_version(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	const char *name = NULL;
+	int code = pev_ssl_look(h);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	errno = 0;
+	if (h->open)
+		name = SSL_get_version(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	return name;
+}
+
+/* 1, or 0 while there is no cipher yet */
+int
+pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	const SSL_CIPHER *cipher;
+	int code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	cipher = h->open ? SSL_get_current_cipher(pev_ssl_of(h)->ssl) : NULL;
+	if (cipher != NULL) {
+		*name = SSL_CIPHER_get_name(cipher);
+		*protocol = SSL_CIPHER_get_version(cipher);
+		*bits = SSL_CIPHER_get_bits(cipher, NULL);
+	}
+	pev_ssl_looked(h);
+	return cipher != NULL;
+}
+
+int
+pev_ssl_session_reused(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	int reused, code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	reused = SSL_session_reused(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	return reused;
+}
+
 /* ------------------------------------------------------------------ certificates */
+
+long
+pev_ssl_verify_result(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	return SSL_get_verify_result(pev_ssl_of(h)->ssl);
+}
+
+/* Whether the peer had to be verified, and was. */
+int
+pev_ssl_is_verified(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	const SSL *ssl = pev_ssl_of(h)->ssl;
+	return h->open && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) && SSL_get_verify_result(ssl) == X509_V_OK;
+}
+
+/* The length of the DER form, which Python frees with pev_free; 0: the peer showed none */
+int
+pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	X509 *certificate;
+	int n, code = pev_ssl_look(h);
+	if (code < 0)
+		return code;
+	certificate = SSL_get1_peer_certificate(pev_ssl_of(h)->ssl);
+	pev_ssl_looked(h);
+	n = pev_der_of(certificate, der);
+	X509_free(certificate);
+	return n;
+}
 
 /* The certificate at an index, from the peer's up, as the peer sent them or as they were verified; its length, 0: there is
  * none. Python frees it. A server's chain as it was sent begins above the client's own. */
@@ -56,7 +180,7 @@ pev_ssl_end_point(struct pev_bev *h, unsigned char *out)
 	X509 *certificate;
 	const EVP_MD *md = NULL;
 	unsigned n = 0;
-	int nid, code = look_open(h);
+	int nid, code = pev_ssl_look_open(h);
 	if (code < 0)
 		return code;
 	certificate = SSL_is_server(ssl) ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
@@ -80,12 +204,12 @@ pev_ssl_export(struct pev_bev *h, const char *label, int n_label, const char *ab
     unsigned char *out, int n)
 {
 	PEV_VISIT(pev_visit_bev(h));
-	int code = look_open(h);
+	int code = pev_ssl_look_open(h);
 	if (code < 0)
 		return code;
 	ERR_clear_error();
-	return leave(h, SSL_export_keying_material(pev_ssl_of(h)->ssl, out, (size_t)n, label, (size_t)n_label,
-	                    (const unsigned char *)about, (size_t)n_about, has_about) == 1);
+	return pev_ssl_leave(h, SSL_export_keying_material(pev_ssl_of(h)->ssl, out, (size_t)n, label, (size_t)n_label,
+	                            (const unsigned char *)about, (size_t)n_about, has_about) == 1);
 }
 
 int
@@ -94,7 +218,7 @@ pev_ssl_finished(struct pev_bev *h, int of_peer, unsigned char *out, int most)
 	PEV_VISIT(pev_visit_bev(h));
 	SSL *ssl = pev_ssl_of(h)->ssl;
 	size_t n;
-	int code = look_open(h);
+	int code = pev_ssl_look_open(h);
 	if (code < 0)
 		return code;
 	n = of_peer ? SSL_get_peer_finished(ssl, out, (size_t)most) : SSL_get_finished(ssl, out, (size_t)most);
@@ -171,83 +295,4 @@ pev_ssl_protocol(struct pev_bev *h)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	return h->open ? SSL_version(pev_ssl_of(h)->ssl) : 0;
-}
-
-/* Send what OpenSSL has made ready. What finds no room goes out with the next write. */
-static void
-send_now(struct pev_ssl *s)
-{
-	SSL_do_handshake(s->ssl);
-	ERR_clear_error();
-	if (s->b.under != NULL && s->b.under->bev != NULL)
-		bufferevent_trigger(s->b.under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-}
-
-/* TLS 1.3: new keys for what we send, and on request for what the peer sends. */
-int
-pev_ssl_new_keys(struct pev_bev *h, int peer_too)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	struct pev_ssl *s = pev_ssl_of(h);
-	int ok, code = look_open(h);
-	if (code < 0)
-		return code;
-	ERR_clear_error();
-	ok = SSL_key_update(s->ssl, peer_too ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
-	code = ok ? 0 : pev_tls_failed();
-	if (ok)
-		send_now(s);
-	pev_ssl_looked(h);
-	return code;
-}
-
-/* TLS 1.3: a server asks its client for a certificate after all. */
-int
-pev_ssl_ask_certificate(struct pev_bev *h, int required)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	struct pev_ssl *s = pev_ssl_of(h);
-	int mode = SSL_VERIFY_PEER | SSL_VERIFY_POST_HANDSHAKE | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
-	int ok, code = look_open(h);
-	if (code < 0)
-		return code;
-	ERR_clear_error();
-	SSL_set_verify(s->ssl, mode, SSL_get_verify_callback(s->ssl));
-	ok = SSL_verify_client_post_handshake(s->ssl) == 1;
-	code = ok ? 0 : pev_tls_failed();
-	if (ok)
-		send_now(s);
-	pev_ssl_looked(h);
-	return code;
-}
-
-/* TLS 1.2: the handshake once more. libevent takes a refusal for a success, and a filter waits until something is written
- * below (facts of TLS 3, row 10). */
-int
-pev_ssl_renegotiate(struct pev_bev *h)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	struct pev_ssl *s = pev_ssl_of(h);
-	int code = look_open(h);
-	if (code < 0)
-		return code;
-	ERR_clear_error();
-	if (SSL_get_options(s->ssl) & SSL_OP_NO_RENEGOTIATION) {
-		ERR_raise(ERR_LIB_SSL, SSL_R_NO_RENEGOTIATION);
-		return leave(h, 0);
-	}
-	code = bufferevent_ssl_renegotiate(h->bev) < 0 && ERR_peek_error() != 0 ? pev_tls_failed() : 0;
-	pev_ssl_listen_below(s);
-	if (h->under != NULL && h->under->bev != NULL)
-		bufferevent_trigger(h->under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-	pev_ssl_looked(h);
-	return code;
-}
-
-/* How many were done. */
-long
-pev_ssl_renegotiations(struct pev_bev *h)
-{
-	PEV_VISIT(pev_visit_bev(h));
-	return SSL_total_renegotiations(pev_ssl_of(h)->ssl);
 }

@@ -33,6 +33,7 @@ struct pev_loop;
 /* Twice what ends a pass and the most of one read. Shifted up, a place in it leaves room for a length. */
 #define PEV_ARENA_SIZE 524288
 #define PEV_FRESH_BITS 20
+#define PEV_FRESH_LEFT 0x8000000000000 /* above any descriptor */
 
 /* Of its beginning: fresh.c. */
 #define PEV_DESK_SIZE 2048

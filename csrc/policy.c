@@ -178,3 +178,43 @@ pev_policy_directory(struct pev_sessions *sessions)
 	sessions->policy.changes++;
 	pthread_mutex_unlock(&sessions->lock);
 }
+
+/* ------------------------------------------------------------------ as Python sees it */
+
+/* What the application calls itself: sessions of another name aren't resumed. */
+int
+pev_sessions_set_app(struct pev_tls_context *context, const unsigned char *id, int length)
+{
+	struct pev_sessions *sessions = context->sessions;
+	unsigned char digest[PEV_POLICY];
+	ERR_clear_error();
+	if (!EVP_Digest(id, (size_t)length, digest, NULL, EVP_sha256(), NULL))
+		return -ENOMEM;
+	pthread_mutex_lock(&sessions->lock);
+	memcpy(sessions->policy.app, digest, sizeof digest);
+	sessions->policy.changes++;
+	pthread_mutex_unlock(&sessions->lock);
+	return 0;
+}
+
+int
+pev_sessions_add_policy(struct pev_tls_context *context, const char *what, const char *data, int length)
+{
+	return pev_policy_add(context->sessions, what, data, (size_t)length) < 0 ? -ENOMEM : 0;
+}
+
+/* For a client the host's, too */
+int
+pev_sessions_policy(struct pev_tls_context *context, const char *host, int is_address, int check_host, unsigned char *out)
+{
+	struct pev_sessions *sessions = context->sessions;
+	ERR_clear_error();
+	if (pev_policy_refresh(context) < 0)
+		return -ENOMEM;
+	if (!sessions->is_server)
+		return pev_policy_of_host(sessions, host, is_address, check_host, out) < 0 ? -ENOMEM : 0;
+	pthread_mutex_lock(&sessions->lock);
+	memcpy(out, sessions->policy.digest, PEV_POLICY);
+	pthread_mutex_unlock(&sessions->lock);
+	return 0;
+}

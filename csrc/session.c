@@ -6,7 +6,6 @@
  */
 #include "tls.h"
 
-
 struct pev_session *
 pev_session_of(SSL_SESSION *session, int copy)
 {
@@ -110,4 +109,52 @@ pev_session_peer_certificate(struct pev_session *h, unsigned char **der)
 		n = i2d_X509(certificate, &at);
 	ERR_clear_error();
 	return *der != NULL ? n : -ENOMEM;
+}
+
+/* ------------------------------------------------------------------ of a connection */
+
+/* The oldest that has come and wasn't taken, or NULL; also once it is closed */
+struct pev_session *
+pev_ssl_take_session(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct bufferevent *bev = h->bev;
+	struct pev_session *session;
+	if (bev != NULL && pev_loop_usable(h->source.loop, h->options & BEV_OPT_THREADSAFE) < 0)
+		return NULL; /* it belongs to another thread now */
+	if (bev != NULL)
+		bufferevent_lock(bev);
+	session = pev_link_take(&pev_ssl_of(h)->link);
+	if (bev != NULL)
+		bufferevent_unlock(bev);
+	return session;
+}
+
+/* NULL with errno 0: there is none yet */
+struct pev_session *
+pev_ssl_session(struct pev_bev *h)
+{
+	PEV_VISIT(pev_visit_bev(h));
+	struct pev_session *session = NULL;
+	SSL_SESSION *now;
+	int code = pev_ssl_look(h);
+	if (code < 0) {
+		errno = -code;
+		return NULL;
+	}
+	errno = 0;
+	now = h->open ? SSL_get0_session(pev_ssl_of(h)->ssl) : NULL;
+	if (now != NULL)
+		session = pev_session_of(now, 1);
+	if (session != NULL && !SSL_is_server(pev_ssl_of(h)->ssl) && pev_ssl_of(h)->link.host != NULL)
+		SSL_SESSION_set1_hostname(session->session, pev_ssl_of(h)->link.host);
+	pev_ssl_looked(h);
+	return session;
+}
+
+/* Whether the session that a client was given was offered to the server */
+int
+pev_ssl_session_offered(struct pev_bev *h)
+{
+	return pev_ssl_of(h)->link.is_offered;
 }

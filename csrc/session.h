@@ -1,4 +1,4 @@
-/* What the files about sessions share: session.c, resumption.c, policy.c, ticket.c, and the two that use them. */
+/* What the files about sessions share: session.c, resumption.c, link.c, policy.c, ticket.c, and those that use them. */
 #ifndef PYLIBEVENT_SESSION_H
 #define PYLIBEVENT_SESSION_H
 
@@ -71,6 +71,11 @@ struct pev_link {
 /* ---- resumption.c ---- */
 struct pev_sessions *pev_sessions_new(SSL_CTX *ctx, int is_server);
 void pev_sessions_leave(struct pev_sessions *sessions);
+
+/* ---- link.c ---- */
+extern int pev_link_index; /* of a connection's link in its SSL */
+
+int pev_session_fits_server(SSL *ssl, const SSL_SESSION *session);
 int pev_link_begin(struct pev_link *link, struct pev_tls_context *context, SSL *ssl, const char *host, int is_address,
     int check_host, struct pev_session *offered);
 void pev_link_settled(struct pev_link *link);

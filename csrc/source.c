@@ -1,4 +1,4 @@
-/* Sources: what Python can be told about. What happens to one is noted, and handed over by the pass (loop.c). */
+/* Sources: what Python can be told about. What happens to one is noted, and handed over by the pass (pass.c). */
 #include "pylibevent.h"
 
 void

@@ -12,12 +12,3 @@ struct pev_bev *pev_ssl_accept(struct pev_loop *loop, struct pev_tls_context *co
 struct pev_bev *pev_ssl_own_below(struct pev_bev *h, int let_go);
 int pev_ssl_set_allow_dirty(struct pev_bev *h, int allow);
 int pev_ssl_get_allow_dirty(struct pev_bev *h);
-int pev_ssl_is_open(struct pev_bev *h);
-int pev_ssl_truncated(struct pev_bev *h);
-int pev_ssl_errors(struct pev_bev *h, unsigned long *out, int max);
-long pev_ssl_verify_result(struct pev_bev *h);
-int pev_ssl_is_verified(struct pev_bev *h);
-const char *pev_ssl_version(struct pev_bev *h);
-int pev_ssl_cipher(struct pev_bev *h, const char **name, const char **protocol, int *bits);
-int pev_ssl_session_reused(struct pev_bev *h);
-int pev_ssl_peer_certificate(struct pev_bev *h, unsigned char **der);

@@ -97,6 +97,8 @@ pev_forget_errors(void)
 
 /* ---- tls.c ---- */
 
+SSL *pev_tls_new_ssl(struct pev_tls_context *context);
+int pev_tls_expect_host(SSL *ssl, const char *host, int is_address, int check);
 int pev_tls_failed(void);
 int pev_tls_well(void);
 struct pev_tls_context *pev_tls_context_hold(struct pev_tls_context *context);
@@ -150,17 +152,24 @@ struct pev_ssl *pev_ssl_make(struct pev_tls_context *context, const char *host, 
     struct pev_session *session, uint64_t id);
 void pev_ssl_unmake(struct pev_ssl *s);
 void pev_ssl_take_errors(struct pev_ssl *s);
-void pev_ssl_release_buffers(struct pev_ssl *s);
-void pev_ssl_release_later(struct pev_ssl *s);
-void pev_ssl_release_no_more(struct pev_ssl *s);
-void pev_ssl_release_room(struct pev_bev *h);
 short pev_ssl_connected(struct pev_ssl *s, short what);
 short pev_ssl_sift(struct pev_bev *h, short what);
 void pev_ssl_keep_session(struct pev_ssl *s);
 void pev_ssl_on_drop(struct pev_bev *h);
 
+/* ---- room.c ---- */
+
+void pev_ssl_release_buffers(struct pev_ssl *s);
+void pev_ssl_release_later(struct pev_ssl *s);
+void pev_ssl_release_no_more(struct pev_ssl *s);
+void pev_ssl_release_room(struct pev_bev *h);
+
+/* ---- inspect.c ---- */
+
 int pev_ssl_look(struct pev_bev *h);
 void pev_ssl_looked(struct pev_bev *h);
+int pev_ssl_look_open(struct pev_bev *h);
+int pev_ssl_leave(struct pev_bev *h, int ok);
 
 /* ---- pause.c ---- */
 

@@ -455,3 +455,32 @@ def test_timeouts_that_are_none(ends: Ends, seconds: Any) -> None:
     for arguments in ({"read": seconds}, {"write": seconds}):
         with pytest.raises((TypeError, ValueError), match=next(iter(arguments))):
             bev.set_timeouts(**arguments)
+
+
+def test_disabled_by_an_earlier_callback_that_looks_once_more(base: ev.EventBase) -> None:
+    """The second look doesn't bring it back; enable() does."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    bevs = [ev.SocketBufferEvent(base, one) for one, _ in pairs]
+    read: list[ev.BufferEvent] = []
+
+    def on_read(bev: ev.BufferEvent) -> None:
+        read.append(bev)
+        bev.read()
+        if len(read) == 1:
+            (other,) = set(bevs) - {bev}
+            other.disable(READ)
+            base.loopcontinue()
+
+    for bev, (_, peer) in zip(bevs, pairs, strict=True):
+        bev.set_callbacks(read=on_read)
+        bev.enable(READ)
+        peer.send(b"x")
+    turn(base)
+    assert len(read) == 1
+    (other,) = set(bevs) - set(read)
+    other.enable(READ)
+    turn(base)
+    assert read[1:] == [other]
+    for bev, (_, peer) in zip(bevs, pairs, strict=True):
+        bev.abort()
+        peer.close()

@@ -258,3 +258,17 @@ def test_errors_keep_nothing_alive(base: ev.EventBase) -> None:
         base.dispatch()
     gc.collect()
     assert reference() is None
+
+
+def test_a_second_look_while_they_are_due(base: ev.EventBase) -> None:
+    called: list[str] = []
+
+    def first(event: ev.Event, what: ev.EventFlag) -> None:
+        called.append("event")
+        base.loopcontinue()
+
+    base.event(-1, ev.EventFlag(0), first).active()
+    base.call_later(-1, called.append, "timer")
+    base.loop(ev.LoopFlag.ONCE)
+    base.loop()
+    assert called == ["event", "timer"]

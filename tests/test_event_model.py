@@ -178,3 +178,36 @@ def test_active_again_while_something_more_urgent_comes_first() -> None:
         while not base.loop():
             pass
     assert told == [ev.EventFlag.READ, ev.EventFlag.CLOSED]
+
+
+def test_what_was_deleted_is_not_told_with_what_comes_after_a_second_look() -> None:
+    told: list[ev.EventFlag] = []
+    with ev.EventBase() as base:
+        later = base.event(-1, NOTHING, lambda event, what: told.append(what))
+
+        def first(event: ev.Event, what: ev.EventFlag) -> None:
+            later.delete()
+            later.active(ev.EventFlag.CLOSED)
+            base.loopcontinue()
+
+        base.event(-1, NOTHING, first).active()
+        later.active(ev.EventFlag.WRITE)
+        base.loop()
+    assert told == [ev.EventFlag.CLOSED]
+
+
+def test_what_was_deleted_and_added_again_is_not_told_after_a_second_look() -> None:
+    told: list[ev.EventFlag] = []
+    with ev.EventBase() as base:
+        later = base.event(-1, NOTHING, lambda event, what: told.append(what))
+
+        def first(event: ev.Event, what: ev.EventFlag) -> None:
+            later.delete()
+            later.add(60)
+            base.loopcontinue()
+
+        base.event(-1, NOTHING, first).active()
+        later.active(ev.EventFlag.WRITE)
+        base.loop(ev.LoopFlag.ONCE)
+        assert later.pending(ev.EventFlag.TIMEOUT)
+    assert told == []

@@ -159,6 +159,13 @@ class Calling(RateLimited):
         if what & _GONE:
             self._base._armed.pop(self._id, None)
 
+    def _still_due(self, what: int) -> int:
+        """What is left of what the pass found: not reading, where an earlier callback disabled it. enable() brings it back."""
+        if what & _READ and self._muted == self._base._serial:
+            self._held = True
+            what ^= _READ
+        return what
+
     def _call_read(self) -> None:
         if self._muted == self._base._serial:
             self._held = True  # an earlier callback disabled reading: enable() brings it back

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
 
 _ERROR = int(What.ERROR)
-_write, _write_short, _write_buffer = lib.pev_bev_write, lib.pev_bev_write_short, lib.pev_bev_write_buffer
+_write, _write_short = lib.pev_bev_write, lib.pev_bev_write_short
+_write_buffer, _write_fresh = lib.pev_bev_write_buffer, lib.pev_bev_write_fresh
 _take_fresh = lib.pev_bev_take_fresh
 _LONG = lib.PEV_LONG
-_DESK = lib.PEV_DESK_SIZE
 _FRESH_BITS = lib.PEV_FRESH_BITS
-_FRESH_END = (1 << _FRESH_BITS) - 1
+_FRESH_END, _FRESH_LEFT = (1 << _FRESH_BITS) - 1, lib.PEV_FRESH_LEFT
 _MADE_SECONDS = 5.0
 """Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
 
@@ -71,7 +71,7 @@ class Transfer(Settings):
         """Move all of a buffer to the output, without copying (``bufferevent_write_buffer``). Errors as write()."""
         if not isinstance(buffer, Buffer):
             raise TypeError(f"buffer must be a Buffer, not {type(buffer).__name__}")
-        if not (code := _write_buffer(self._h, buffer._h)):
+        if not _write_fresh(self._h, buffer._h) or not (code := _write_buffer(self._h, buffer._h)):
             return  # PEV_SENT
         if code < 0 and self._is_about_to_fail(code):
             buffer.drain()
@@ -95,9 +95,12 @@ class Transfer(Settings):
         """
         if size == -1:
             if (fresh := _take_fresh(self._h)) > 0:
-                return self._arena[:fresh] if fresh <= _DESK else self._arena[fresh >> _FRESH_BITS : fresh & _FRESH_END]
+                return self._arena[:fresh]
             if fresh:
-                return self._read_left(-fresh)
+                where = -fresh
+                if where < _FRESH_LEFT:
+                    return self._arena[where >> _FRESH_BITS : where & _FRESH_END]
+                return self._read_left(where ^ _FRESH_LEFT)
             if there := lib.pev_bev_take(self._h):
                 return self._taken_from_input(there)
         wanted = check_size(size)

@@ -4,7 +4,8 @@ Each is called once, also where a signal's handler raises in between: Python run
 
 * ``_armed`` holds, by number, what C may note: the base keeps it alive. A number that isn't there any more is passed over.
 * ``_readers`` is a short cut to the read callbacks: who stands in it is in ``_armed`` too, and has nothing else to look at.
-* ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it.
+* ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it. A pass
+  that found nothing but bytes to read has only numbers there: ``_entries`` makes entries of them.
 * ``_left`` is what is called after that: what was interrupted before it had begun, and what a callback's exception cut off.
 * ``_turn`` says that the loop shall turn: break, exit, continue, or that the base was closed. Callbacks set it.
 """
@@ -12,6 +13,7 @@ Each is called once, also where a signal's handler raises in between: Python run
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from .event import Event
 
 _READ = lib.PEV_NOTE_READ
+_ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
+_NUMBERS = type(iter(()))
 
 
 class CallingBase(TimedBase):
@@ -58,7 +62,7 @@ class CallingBase(TimedBase):
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._timers = TimerQueue()
         self._failures: list[BaseException] = []
-        self._due: Iterator[Entry] | None = None
+        self._due: Iterator[Any] | None = None
         self._left: list[Entry] = []
         self._turn = 0
         self._running: Event | None = None
@@ -74,7 +78,14 @@ class CallingBase(TimedBase):
 
     def _call_due(self) -> bool:
         """Call what is due, until there is a reason to turn. Returns whether anything was."""
+        self._entries()
         return self._call_due_carefully() if self._is_careful() else self._call_plainly()
+
+    def _entries(self) -> Iterator[Entry] | None:
+        """What is due, as entries."""
+        if type(self._due) is _NUMBERS:
+            self._due = zip(self._due, _ALL_READ, _NO_DETAIL)  # noqa: B905 - the others never end
+        return self._due
 
     def _call_plainly(self) -> bool:
         """The same where nothing else is to be looked at: once around for each callback, so there is nothing to spare here.
@@ -108,7 +119,7 @@ class CallingBase(TimedBase):
         return called
 
     def _call_readers(self, numbers: Iterator[int]) -> None:
-        """The same where all that is due is to read: ``_due`` takes its entries from these numbers."""
+        """The same where all that is due is to read: these numbers, which are ``_due``."""
         number = 0
         readers = self._readers
         try:

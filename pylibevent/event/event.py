@@ -250,6 +250,10 @@ class Event(Handle):
 
     # ------------------------------------------------------------ firing
 
+    def _still_due(self, what: int) -> int:
+        """What is left of what the pass found."""
+        return 0 if self._cut == self._base._serial else what
+
     def _ready(self, what: int, count: int) -> None:
         """The base's loop: it fired in this pass."""
         base = self._base

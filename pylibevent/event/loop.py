@@ -10,7 +10,6 @@ libevent is not on the stack (calls.py). ``loop`` is nothing but that, again and
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Callable
 from threading import get_ident
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._libevent import ffi, lib
 from .._library import drain_log
-from ..buffer.news import has_news, settle
+from ..buffer.news import _released, _unraised, has_news, lent, settle, watched
 from ..errors import check, check_callable, check_flags, check_seconds, failure
 from ..failures import strays, take
 from ..flags import EventFlag, LoopFlag
@@ -35,12 +34,10 @@ if TYPE_CHECKING:
     from .base import EventBase
 
 _ENTRY = struct.Struct("=QIi")  # struct pev_ready
-_READ = lib.PEV_NOTE_READ
 _COUNT = 0xFFFF
 _READS = lib.PEV_PASS_READS
 _MOST_READS = _READS + _COUNT
-_unpack = ffi.unpack
-_ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
+_NUMBERS_OF = [struct.Struct(f"{n}Q").unpack_from for n in range(lib.PEV_READY_MAX + 1)]
 _ENTRY_SIZE = _ENTRY.size
 _loop_pass = lib.pev_loop_pass
 _SETTLED = 1 << 24  # beside the bits of pev_loop_pass: callbacks of buffers were called
@@ -61,7 +58,7 @@ class LoopingBase(CallingBase):
         """Where C notes what a pass found."""
         # Slices of it are bytes. Over a memoryview, an iterator that is garbage together with it crashes CPython's collector.
         self._view = ffi.buffer(lib.pev_loop_ready(handle), lib.PEV_READY_MAX * _ENTRY.size)
-        self._reads = lib.pev_loop_reads(handle)
+        self._reads = ffi.buffer(lib.pev_loop_reads(handle), lib.PEV_READY_MAX * 8)
 
     # ------------------------------------------------------------ the loop
 
@@ -157,18 +154,18 @@ class LoopingBase(CallingBase):
         soon, view, handle, unraised = self._soon, self._view, self._h, self._unraised
         reads = self._reads
         flags_taken = flags | lib.PEV_PASS_TAKEN
+        asked = flags_taken if self._taken else flags
         timers = self._timers
         while True:
-            more = 0
-            if timers.new or timers.timers or timers.late or timers.due or timers.waits_for is not None:
-                more = timers.arm(self)
-            taken, self._taken = self._taken, False
-            found: int = _loop_pass(handle, (flags_taken if taken else flags) | more)
-            if _READS < found <= _MOST_READS and not (unraised or strays or has_news()):
+            if timers.new or timers.touched:
+                timers.arm(self)
+            self._taken = False
+            found: int = _loop_pass(handle, asked | timers.flags)
+            asked = flags_taken
+            if _READS < found <= _MOST_READS and not (unraised or strays or watched or lent or _released or _unraised):
                 self._serial += 1
-                numbers = iter(_unpack(reads, found & _COUNT))
-                due = zip(numbers, _ALL_READ, _NO_DETAIL, strict=False)  # entries of what is left, whenever that is
-                self._due = due
+                numbers = iter(_NUMBERS_OF[found & _COUNT](reads))
+                self._due = numbers
                 self._taken = True
                 self._call_readers(numbers)
                 if soon or self._turn or self._left or self._on_exception is not None:
@@ -186,8 +183,9 @@ class LoopingBase(CallingBase):
     def _pass(self, flags: int) -> int:
         """One crossing into C. Sets what is due."""
         timers = self._timers
-        if timers.new or timers.timers or timers.late or timers.due or timers.waits_for is not None:
-            flags |= timers.arm(self)
+        if timers.new or timers.touched:
+            timers.arm(self)
+        flags |= timers.flags
         taken, self._taken = self._taken, False
         return self._look_at(_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags))
 
@@ -220,14 +218,26 @@ class LoopingBase(CallingBase):
     def _rescan(self) -> None:
         """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
         self._turn &= ~_CONTINUE
-        rest = self._take_due()
-        self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
-        entries = rest + [entry for entry in self._take_due() if not merge(rest, entry)]
-        entries.sort(key=self._urgency)
+        rest: list[Entry] = []
+        try:
+            rest += self._take_due()
+            rest[:] = [entry for entry in map(self._left_of, rest) if entry[1]]
+            self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
+            entries = rest + [entry for entry in self._take_due() if not merge(rest, entry)]
+            entries.sort(key=self._urgency)
+        except BaseException:
+            self._left[:0] = rest
+            raise
         self._due = iter(entries) if entries else None
 
+    def _left_of(self, entry: Entry) -> Entry:
+        """Without what an earlier callback of the same pass has put an end to."""
+        number, what, detail = entry
+        still_due = getattr(getattr(self._armed.get(number), "__self__", None), "_still_due", None)
+        return entry if still_due is None else (number, still_due(what), detail)
+
     def _take_due(self) -> list[Entry]:
-        due, self._due = self._due, None
+        due, self._due = self._entries(), None
         return list(due or ())
 
     def _urgency(self, entry: Entry) -> int:

@@ -9,11 +9,13 @@ dict, both at the next pass; cancelling one is two assignments. The rules:
 * A Timer that was cancelled or called has no callback. It stays where it is until its turn comes, or until most of them are
   such and ``tidy`` drops them.
 * ``pending`` counts those that have one. While it isn't 0 the loop goes on.
+* Before a pass C is told when the next one is due, where there are new ones or something is ``touched``: most passes of a busy
+  server have nothing to do here.
 * What is due is taken over into ``late`` first and then called, so what callbacks add waits for the next pass. What an
   exception or loopbreak leaves there is called next.
 * A KeyboardInterrupt may come between any two calls. So what belongs together is done by assignments without a call between
   them, or by one call of C's: in CPython only calls, the starts of functions and jumps back look for signals. And a signal's
-  handler may add and cancel, there too: that changes ``new`` and ``pending`` and nothing else.
+  handler may add and cancel, there too: that changes ``new``, ``pending`` and ``touched`` and nothing else.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ class TimerQueue:
         "deadline",
         "doubt",
         "due",
+        "flags",
         "flat",
         "heap",
         "late",
@@ -84,6 +87,7 @@ class TimerQueue:
         "raised",
         "thread",
         "timers",
+        "touched",
         "waits_for",
         "whole",
     )
@@ -102,6 +106,8 @@ class TimerQueue:
         self.doubt: tuple[Timer, TracebackType | None] | None = None  # has its callback begun?
         self.deadline: Deadline | None = None
         self.waits_for: float | None = None  # what C was told
+        self.touched = False  # C must be told anew before the next pass
+        self.flags = 0  # EVLOOP flags for the pass
         self.raised: BaseException | None = None  # by on_exception
         self.process: object = None  # where it may be used
         self.thread = 0  # that runs the loop
@@ -124,7 +130,7 @@ class TimerQueue:
     def add_up(self) -> None:
         """There are many new ones, and no pass comes."""
         if not self.busy:
-            self.busy = True
+            self.busy = self.touched = True
             try:
                 self.settle()
             finally:
@@ -212,18 +218,23 @@ class TimerQueue:
 
     # ------------------------------------------------------------ before a pass
 
-    def arm(self, base: CallingBase) -> int:
-        """Have C wake the loop for the next one. Returns EVLOOP flags for the pass."""
-        self.resolve()
-        self.busy = True
+    def arm(self, base: CallingBase) -> None:
+        """Have C wake the loop for the next one."""
+        self.touched = False  # a handler may touch it again
         try:
-            self.settle()
-            when = self.next()
-        finally:
-            self.busy = False
-        if when != self.waits_for:
-            self.tell(base, when)
-        return _NO_EXIT if self.pending else 0
+            self.resolve()
+            self.busy = True
+            try:
+                self.settle()
+                when = self.next()
+            finally:
+                self.busy = False
+            if when != self.waits_for:
+                self.tell(base, when)
+            self.flags = _NO_EXIT if self.pending else 0
+        except BaseException:
+            self.touched = True
+            raise
 
     def next(self) -> float | None:
         """When the next one is due; None: there is none."""
@@ -306,6 +317,7 @@ class TimerQueue:
     def call(self, base: CallingBase) -> None:
         """Call what is due, until there is a reason to turn."""
         self.waits_for = _UNKNOWN
+        self.touched = True
         self.raised = None
         self.resolve()
         if not self.late:

@@ -45,7 +45,9 @@ class Timer(NoCopy):
         """Don't call it any more, and drop the callback and its arguments. Idempotent; when it was called, it does nothing."""
         if self._callback is not None:
             self._callback = self._args = None
-            self._queue.pending -= 1
+            queue = self._queue
+            queue.pending -= 1
+            queue.touched = True
 
     def cancelled(self) -> bool:
         """Whether it was cancelled, or its base closed, before it was called."""

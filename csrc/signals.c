@@ -1,0 +1,42 @@
+/* event2/event.h: one receiver of signals a process (facts of libevent 3.3). Of two running bases with signal events, one would
+ * never hear of them. */
+#include "pylibevent.h"
+
+static pthread_mutex_t signals_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pev_loop *signals_loop; /* it is running, and has signal events */
+
+void
+pev_lock_signals(void)
+{
+	pthread_mutex_lock(&signals_lock);
+}
+
+void
+pev_unlock_signals(void)
+{
+	pthread_mutex_unlock(&signals_lock);
+}
+
+int
+pev_claim_signals(struct pev_loop *loop)
+{
+	int code = 0;
+	if (!loop->n_signals || !loop->running)
+		return 0;
+	pthread_mutex_lock(&signals_lock);
+	if (signals_loop != NULL && signals_loop != loop)
+		code = -PEV_ESIGNALS;
+	else
+		signals_loop = loop;
+	pthread_mutex_unlock(&signals_lock);
+	return code;
+}
+
+void
+pev_release_signals(struct pev_loop *loop)
+{
+	pthread_mutex_lock(&signals_lock);
+	if (signals_loop == loop)
+		signals_loop = NULL;
+	pthread_mutex_unlock(&signals_lock);
+}
