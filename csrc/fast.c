@@ -127,9 +127,9 @@ pev_fast_note_sent(struct pev_bev *h)
 
 /* ------------------------------------------------------------------ reading */
 
-/* About so many into the input: how many bytes, or what read() said when there were none. */
+/* So many into the input, or a few more unless that would be too many: how many, or what read() said when there were none. */
 ssize_t
-pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted)
+pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted, int no_more)
 {
 	struct evbuffer *input = h->bev->input;
 	struct evbuffer_iovec space[2];
@@ -148,6 +148,8 @@ pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted)
 		else
 			space[1].iov_len = wanted - space[0].iov_len < space[1].iov_len ? wanted - space[0].iov_len : space[1].iov_len;
 	}
+	if (no_more && space[0].iov_len > wanted)
+		space[0].iov_len = wanted;
 	n = readv(fd, (struct iovec *)space, spans);
 	if (n > 0) {
 		size_t left = (size_t)n;
@@ -170,7 +172,7 @@ read_on(struct pev_bev *h, int fd)
 	size_t total = 0;
 	for (;;) {
 		size_t wanted = h->expected ? h->expected : FIRST;
-		ssize_t n = pev_fast_read_input(h, fd, wanted);
+		ssize_t n = pev_fast_read_input(h, fd, wanted, 0);
 		if (n <= 0) {
 			if (total == 0)
 				return n;

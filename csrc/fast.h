@@ -18,7 +18,7 @@ size_t pev_fast_send_below(struct pev_bev *h, const char *data, size_t n);
 int pev_fast_may_put(const struct pev_bev *h);
 size_t pev_fast_put(struct pev_bev *h, const char *data, size_t n);
 int pev_fast_is_passing(int error);
-ssize_t pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted);
+ssize_t pev_fast_read_input(struct pev_bev *h, int fd, size_t wanted, int no_more);
 
 /* ---- fresh.c ---- */
 
@@ -31,6 +31,7 @@ void pev_fresh_put_in(struct pev_bev *h, const char *data, size_t n);
 void pev_fresh_forget(struct pev_bev *h);
 void pev_fresh_settle(struct pev_bev *h);
 void pev_fresh_settle_all(struct pev_loop *loop);
+void pev_fresh_bring_in(struct pev_loop *loop);
 int pev_fresh_pass_on(struct pev_bev *from, struct pev_bev *to);
 
 /* ---- records.c ---- */

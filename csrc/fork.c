@@ -43,6 +43,8 @@ lock_for_fork(struct pev_loop *loop)
 		loop->fork_locks |= GATE_LOCKED;
 	if (!loop->running && pev_try_claim(loop))
 		loop->fork_locks |= CLAIMED;
+	if ((loop->fork_locks & CLAIMED) || (pev_runs_here(loop) && !loop->in_pass))
+		pev_fresh_bring_in(loop);
 	pthread_mutex_lock(&loop->lock);
 }
 

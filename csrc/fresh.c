@@ -4,20 +4,23 @@
  *      done where nobody could tell: the read callback is ours, Python has one, the input is empty and has no callbacks.
  *   2. Who has just sent much will do so again. That stays in the socket, where the system says that it is, until Python takes
  *      it right into an object of its own. A read callback comes only where there is something: so the system is asked.
- *   3. Whoever looks at a bufferevent otherwise first has it put into the input (pev_fresh_settle), and so has the next pass.
- *   4. The arena begins with a desk: a few bytes are copied to it when they are taken, and Python needs to know no place.
+ *   3. Whoever looks at a bufferevent otherwise first has it put into the input (pev_fresh_settle), and so has the next pass. No
+ *      more than what the callback was told of: for what has come since there will be another one.
+ *   4. A place in the arena is nobody else's until the next pass: between hearing of it and taking bytes from there Python may run
+ *      a signal's handler, which may read other bufferevents.
  */
 #include "pylibevent.h"
 
 #include <sys/ioctl.h>
 
-#define IN_SOCKET UINT_MAX
+#define IN_SOCKET UINT_MAX /* no multiple of a line */
+#define LINE (1U << PEV_LINE_BITS) /* of the cache */
 
-/* Whole lines of the cache. */
+/* Whole lines. */
 size_t
 pev_fresh_room(size_t n)
 {
-	return (n + 63) & ~(size_t)63;
+	return (n + LINE - 1) / LINE * LINE;
 }
 
 int
@@ -71,7 +74,9 @@ static size_t
 look(const struct pev_bev *h, int fd)
 {
 	int n;
-	if (!h->sends_much || ioctl(fd, FIONREAD, &n) < 0 || n < h->source.loop->much)
+	if (!h->sends_much || !(h->options & BEV_OPT_CLOSE_ON_FREE)) /* else others may read from it too */
+		return 0;
+	if (ioctl(fd, FIONREAD, &n) < 0 || n < h->source.loop->much)
 		return 0;
 	return n < PEV_READ_MOST ? (size_t)n : PEV_READ_MOST;
 }
@@ -84,7 +89,8 @@ pev_fresh_read(struct pev_bev *h, int fd)
 	ssize_t n;
 	if (there) {
 		keep(h, IN_SOCKET, there);
-		pev_note_fresh(&h->source, 0, bufferevent_get_priority(h->bev));
+		/* Of what is read all the same, one pass may have its fill. */
+		pev_note_fresh(&h->source, h->source.loop->patient ? 0 : there, bufferevent_get_priority(h->bev));
 		return (ssize_t)there;
 	}
 	n = receive(h, fd);
@@ -131,13 +137,13 @@ static void
 read_left(struct pev_bev *h, size_t left)
 {
 	while (left > 0) {
-		ssize_t n = pev_fast_read_input(h, event_get_fd(&h->bev->ev_read), left);
+		ssize_t n = pev_fast_read_input(h, event_get_fd(&h->bev->ev_read), left, 1);
 		if (n <= 0) {
 			if (n < 0)
 				keep_error(h, errno);
 			return;
 		}
-		left -= (size_t)n < left ? (size_t)n : left;
+		left -= (size_t)n;
 	}
 }
 
@@ -164,6 +170,18 @@ pev_fresh_settle(struct pev_bev *h)
 		pev_fresh_put_in(h, h->source.loop->arena + h->fresh_start, n);
 }
 
+/* The process is about to fork, and the socket will be the child's too. */
+void
+pev_fresh_bring_in(struct pev_loop *loop)
+{
+	struct pev_bev *h, *next;
+	for (h = TAILQ_FIRST(&loop->fresh); h != NULL; h = next) {
+		next = TAILQ_NEXT(h, next_fresh);
+		if (h->fresh_start == IN_SOCKET)
+			pev_fresh_settle(h);
+	}
+}
+
 /* A pass begins: the arena is needed. */
 void
 pev_fresh_settle_all(struct pev_loop *loop)
@@ -171,7 +189,7 @@ pev_fresh_settle_all(struct pev_loop *loop)
 	struct pev_bev *h;
 	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
 		pev_fresh_settle(h);
-	loop->arena_used = PEV_DESK_SIZE;
+	loop->arena_used = 0;
 }
 
 /* ------------------------------------------------------------------ being taken */
@@ -183,25 +201,22 @@ may_take(const struct pev_bev *h)
 	    !h->lingering && (h->views[0] == NULL || !h->views[0]->frozen);
 }
 
-/* What has come in in this pass. Positive: so many bytes at the arena's beginning. Negative: minus where it begins in the arena,
- * PEV_FRESH_BITS up, and where it ends; or, with PEV_FRESH_LEFT, minus the descriptor and how many bytes can be read from it.
- * PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever isn't the
- * loop's thread has to ask. */
+/* What has come in in this pass. Positive: the place in the arena, in lines of 64 bytes, PEV_SHORT_BITS up, and how many. Negative:
+ * minus where it begins in the arena, PEV_FRESH_BITS up, and where it ends; or, with PEV_FRESH_LEFT, minus the descriptor and how
+ * many bytes can be read from it. PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is
+ * no waiting: whoever isn't the loop's thread has to ask. */
 long long
 pev_bev_take_fresh(struct pev_bev *h)
 {
-	char *arena;
-	unsigned n = h->fresh_length;
+	unsigned n = h->fresh_length, start = h->fresh_start;
 	if (n == 0 || !pev_runs_here(h->source.loop) || !may_take(h))
 		return PEV_ASK;
 	pev_fresh_forget(h);
-	if (h->fresh_start == IN_SOCKET)
+	if (n >> PEV_SHORT_BITS == 0 && start % LINE == 0)
+		return start / LINE << PEV_SHORT_BITS | n;
+	if (start == IN_SOCKET)
 		return -(PEV_FRESH_LEFT | (long long)event_get_fd(&h->bev->ev_read) << PEV_FRESH_BITS | n);
-	if (n > PEV_DESK_SIZE)
-		return -((long long)h->fresh_start << PEV_FRESH_BITS | (h->fresh_start + n));
-	arena = h->source.loop->arena;
-	memcpy(arena, arena + h->fresh_start, n);
-	return n;
+	return -((long long)start << PEV_FRESH_BITS | (start + n));
 }
 
 /* Python could not read from the descriptor. */

@@ -87,7 +87,6 @@ pev_loop_new(const struct pev_config *from)
 	TAILQ_INIT(&loop->waiting);
 	TAILQ_INIT(&loop->roomy);
 	loop->fast_io = from->fast_io;
-	loop->arena_used = PEV_DESK_SIZE;
 	loop->much = PEV_MUCH;
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);

@@ -35,8 +35,9 @@ struct pev_loop;
 #define PEV_FRESH_BITS 20
 #define PEV_FRESH_LEFT 0x8000000000000 /* above any descriptor */
 
-/* Of its beginning: fresh.c. */
-#define PEV_DESK_SIZE 2048
+/* The same of a few bytes, in lines: such numbers are the fastest that Python has. */
+#define PEV_SHORT_BITS 12
+#define PEV_LINE_BITS 6
 
 /* The most that one pass hands over. */
 #define PEV_READY_MAX 256

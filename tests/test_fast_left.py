@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import os
+import signal
 import socket
 import termios
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from support import check_child
 
 import pylibevent as ev
 from pylibevent._libevent import lib
+from pylibevent.bufferevent import transfer
 
 READ = ev.EventFlag.READ
 NONBLOCK = ev.LoopFlag.NONBLOCK
@@ -218,3 +222,183 @@ def test_small_ones_again(base: ev.EventBase, connect: Callable[[], Ends]) -> No
         run(base)
     assert [len(data) for data in record] == [10, 4096, 4096, 999, 5000, 1, 1]
     assert not bev.read()
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a look"])
+def test_what_comes_later_is_told_of(base: ev.EventBase, connect: Callable[[], Ends], meanwhile: str) -> None:
+    """Though the callback takes nothing, or looks after more has come than it was told of."""
+    bev, peer, _ = connect()
+    calls = []
+
+    def read(bev: ev.BufferEvent) -> None:
+        calls.append(bev)
+        if meanwhile == "a look" and len(calls) == 1:
+            peer.sendall(b"more")
+            bev.set_timeouts(100)
+
+    bev.set_callbacks(read=read)
+    peer.sendall(MESSAGE)
+    run(base)
+    if meanwhile == "nothing":
+        peer.sendall(b"more")
+    run(base)
+    assert len(calls) == 2
+    assert bev.read() == MESSAGE + b"more"
+
+
+@pytest.fixture
+def after_taking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Have a signal's handler run when a read() has been told where its bytes are, and hasn't them yet."""
+    take = transfer._take_fresh
+
+    def arrange(handler: Callable[[], object]) -> None:
+        def on_signal(number: int, frame: object) -> None:
+            monkeypatch.setattr(transfer, "_take_fresh", take)
+            handler()
+
+        def timed(handle: Any) -> int:
+            where: int = take(handle)
+            signal.raise_signal(signal.SIGUSR1)
+            return where
+
+        before = signal.signal(signal.SIGUSR1, on_signal)
+        restore.append(before)
+        monkeypatch.setattr(transfer, "_take_fresh", timed)
+
+    restore: list[Any] = []
+    yield arrange
+    for before in restore:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("size", [10, 999, 3000, len(MESSAGE)])
+def test_a_handler_that_reads_another_one_meanwhile(
+    base: ev.EventBase, connect: Callable[[], Ends], after_taking: Callable[[Callable[[], object]], None], size: int
+) -> None:
+    ends = [connect(), connect()]
+    taken: dict[ev.BufferEvent, bytes] = {}
+
+    def read(bev: ev.BufferEvent) -> None:
+        (other,) = [end.bev for end in ends if end.bev is not bev]
+        if other not in taken:
+            after_taking(lambda: taken.update({other: other.read()}))
+        taken[bev] = taken.get(bev, b"") + bev.read()
+
+    for number, end in enumerate(ends):
+        end.bev.set_callbacks(read=read)
+        end.peer.sendall(b"%d" % number * size)
+    run(base)
+    assert [taken[end.bev] for end in ends] == [b"0" * size, b"1" * size]
+
+
+def test_a_handler_that_closes_it_meanwhile(
+    base: ev.EventBase, connect: Callable[[], Ends], after_taking: Callable[[Callable[[], object]], None]
+) -> None:
+    """The descriptor becomes another socket's, whose bytes are nobody else's."""
+    bev, peer, _ = connect()
+    fd = bev.fd
+    others: list[socket.socket] = []
+
+    def read(bev: ev.BufferEvent) -> None:
+        after_taking(handler)
+        with pytest.raises(ev.ClosedError):
+            bev.read()
+
+    def handler() -> None:
+        bev.abort()
+        others.extend(socket.socketpair())
+        assert fd in [other.fileno() for other in others]
+        for other in others:
+            other.send(b"not yours")
+
+    bev.set_callbacks(read=read)
+    peer.sendall(MESSAGE)
+    run(base)
+    for other in others:
+        assert other.recv(100) == b"not yours"
+        other.close()
+
+
+def test_sockets_of_others_are_read_at_once(base: ev.EventBase) -> None:
+    """Whoever keeps the socket may read from it too, or have it block."""
+    ours, peer = socket.socketpair()
+    seen = []
+    with ours, peer, ev.SocketBufferEvent(base, ours, ev.Option(0)) as bev:
+        bev.set_callbacks(read=lambda bev: seen.append((left_in(bev.fd), bev.read())))
+        bev.enable(READ)
+        for _ in range(2):
+            peer.sendall(MESSAGE)
+            run(base)
+        bev.abort()
+    assert seen == [(0, MESSAGE)] * 2
+
+
+def test_a_pass_has_its_fill_of_them_where_there_are_priorities() -> None:
+    """The more urgent come first from the next pass on."""
+    size = 100_000
+    with ev.EventBase(priorities=2) as base, contextlib.ExitStack() as stack:
+        read: list[int] = []
+        peers = []
+        for _ in range(8):
+            ours, peer = socket.socketpair()
+            peers.append(stack.enter_context(peer))
+            bev = ev.SocketBufferEvent(base, ours)
+            stack.callback(bev.abort)
+            bev.set_callbacks(read=lambda bev: read.append(len(bev.read())))
+            bev.enable(READ)
+            peer.sendall(bytes(size))
+            run(base)
+        read.clear()
+        for peer in peers:
+            peer.sendall(bytes(size))
+        before = base.statistics.cut_short
+        run(base)
+        assert read == [size] * 8
+        assert base.statistics.cut_short - before == 2  # each time that it was more than 256 KiB
+
+
+FORK = """
+import os, socket, sys
+import pylibevent as ev
+from pylibevent._libevent import lib
+
+size = 50_000
+with ev.EventBase() as base:
+    lib.pev_loop_set_much(base._h, 1000)
+    peers, bevs, got = [], [], {}
+    children = []
+
+    def read(bev):
+        if not children:
+            children.append(os.fork())
+            if children == [0]:
+                base.reinit()
+                for other in bevs:
+                    LOOK
+                os._exit(0)
+            os.waitpid(children[0], 0)
+        got[bev] = got.get(bev, 0) + len(bev.read())
+
+    for _ in range(2):
+        ours, peer = socket.socketpair()
+        peers.append(peer)
+        bevs.append(ev.SocketBufferEvent(base, ours))
+    for bev, peer in zip(bevs, peers):
+        bev.set_callbacks(read=lambda bev: bev.read())
+        bev.enable(ev.EventFlag.READ)
+        peer.sendall(bytes(2000))
+        base.loop(ev.LoopFlag.NONBLOCK)
+        bev.set_callbacks(read=read)
+        peer.sendall(bytes(size))
+    for _ in range(5):
+        base.loop(ev.LoopFlag.NONBLOCK)
+    assert list(got.values()) == [size, size], got
+    for bev, peer in zip(bevs, peers):
+        bev.abort()
+        peer.close()
+"""
+
+
+@pytest.mark.parametrize("look", ["repr(other)", "other.disable()", "other.set_callbacks()", "os.close(other.detach())"])
+def test_a_child_takes_nothing_of_its_parent(look: str) -> None:
+    check_child(FORK.replace("LOOK", look))

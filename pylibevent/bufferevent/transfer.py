@@ -11,6 +11,7 @@ from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..buffer.news import _released, has_news, lent, settle, watched
 from ..errors import as_bytes, check, check_size, check_two
+from ..event.turns import CLOSED as _CLOSED
 from ..flags import What
 from .settings import Settings
 
@@ -22,7 +23,8 @@ _write, _write_short = lib.pev_bev_write, lib.pev_bev_write_short
 _write_buffer, _write_fresh = lib.pev_bev_write_buffer, lib.pev_bev_write_fresh
 _take_fresh = lib.pev_bev_take_fresh
 _LONG = lib.PEV_LONG
-_FRESH_BITS = lib.PEV_FRESH_BITS
+_SHORT_BITS, _LINE_BITS, _FRESH_BITS = lib.PEV_SHORT_BITS, lib.PEV_LINE_BITS, lib.PEV_FRESH_BITS
+_SHORT_END = (1 << _SHORT_BITS) - 1
 _FRESH_END, _FRESH_LEFT = (1 << _FRESH_BITS) - 1, lib.PEV_FRESH_LEFT
 _MADE_SECONDS = 5.0
 """Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
@@ -44,7 +46,7 @@ class Transfer(Settings):
     _output: Buffer | None
 
     def write(self, data: BytesLike) -> None:
-        """Append bytes to the output, copied; the loop sends them (``bufferevent_write``).
+        """Send bytes (``bufferevent_write``). What isn't sent at once is copied to the output, and the loop sends it.
 
         Args:
             data: Bytes-like.
@@ -92,10 +94,16 @@ class Transfer(Settings):
 
         Returns:
             The bytes; none if nothing is there.
+
+        Raises:
+            ClosedError: The bufferevent is closed.
+            BufferError: Memoryviews of the input still exist, or its start is frozen.
+            RuntimeError: Another thread is running the loop; or another bufferevent stands on this one, or it is relayed.
         """
         if size == -1:
             if (fresh := _take_fresh(self._h)) > 0:
-                return self._arena[:fresh]
+                start = fresh >> _SHORT_BITS << _LINE_BITS
+                return self._arena[start : start + (fresh & _SHORT_END)]
             if fresh:
                 where = -fresh
                 if where < _FRESH_LEFT:
@@ -113,7 +121,12 @@ class Transfer(Settings):
         return bytes(ffi.buffer(out, n))
 
     def _read_left(self, where: int) -> bytes:
-        """What the pass has left in the socket."""
+        """What the pass has left in the socket. A signal's handler may have closed it, and opened another one. Between asking that
+        and the call that reads Python looks for no signals.
+        """
+        if self._closed or self._base._turn & _CLOSED:
+            check(lib.pev_bev_check(self._h), self)
+            return b""
         try:
             return os.read(where >> _FRESH_BITS, where & _FRESH_END)
         except OSError as error:
