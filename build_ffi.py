@@ -31,7 +31,7 @@ SOURCES += ["group", "meter", "clock", "fast", "fresh", "resolve"]
 SOURCES += ["accept", "below", "stream", "records", "room", "rekey", "resumption", "link", "cache", "policy"]
 
 # Called with Python's lock held, since they take little more time than giving it up, and never wait.
-SHORT = ["pev_bev_take_fresh", "pev_bev_write_short"]
+SHORT = ["pev_bev_take_fresh", "pev_bev_write_short", "pev_bev_write_fresh"]
 KEEP_LOCK = """
 #undef Py_BEGIN_ALLOW_THREADS
 #undef Py_END_ALLOW_THREADS

@@ -58,6 +58,7 @@ int pev_bev_connecting(struct pev_bev *h);
 
 int pev_bev_write(struct pev_bev *h, const char *data, size_t n);
 int pev_bev_write_short(struct pev_bev *h, const char *data, size_t n);
+int pev_bev_write_fresh(struct pev_bev *h, struct pev_buffer *from);
 int pev_bev_write_buffer(struct pev_bev *h, struct pev_buffer *from);
 long long pev_bev_take_fresh(struct pev_bev *h);
 int pev_bev_keep_error(struct pev_bev *h, int error);

@@ -51,15 +51,30 @@ pev_bev_write(struct pev_bev *h, const char *data, size_t n)
 #define SHORT_PLAIN (128 * 1024)
 #define SHORT_TLS 2048
 
-/* The same of a few bytes. Python keeps its lock meanwhile (build_ffi.py), so there is neither waiting for other threads nor a
- * filter that may take its time. PEV_LONG: pev_bev_write does it. */
+/* Whether so many bytes are sent in no more time than other threads may wait, and without asking a filter. */
+static int
+is_short(const struct pev_bev *h, size_t n)
+{
+	const struct pev_loop *loop = h->source.loop;
+	return loop != NULL && pev_runs_here(loop) && !(h->options & BEV_OPT_THREADSAFE) &&
+	    (h->layer == NULL ? n <= SHORT_PLAIN : n <= SHORT_TLS && h->layer->is_records && h->under->layer == NULL);
+}
+
+/* The same of a few bytes. Python keeps its lock meanwhile (build_ffi.py). PEV_LONG: pev_bev_write does it. */
 int
 pev_bev_write_short(struct pev_bev *h, const char *data, size_t n)
 {
-	const struct pev_loop *loop = h->source.loop;
-	int is_short = loop != NULL && pev_runs_here(loop) && !(h->options & BEV_OPT_THREADSAFE) &&
-	    (h->layer == NULL ? n <= SHORT_PLAIN : n <= SHORT_TLS && h->layer->is_records && h->under->layer == NULL);
-	return is_short ? write_bytes(h, data, n) : PEV_LONG;
+	return is_short(h, n) ? write_bytes(h, data, n) : PEV_LONG;
+}
+
+/* The input of a bufferevent that nobody has looked at since it came in, likewise. PEV_LONG: pev_bev_write_buffer does it. */
+int
+pev_bev_write_fresh(struct pev_bev *h, struct pev_buffer *from)
+{
+	struct pev_bev *source = from->owner;
+	int may = source != NULL && !from->is_output && source->fresh_length > 0 && is_short(h, source->fresh_length) &&
+	    may_write(h) == 0 && !h->cut && !(h->ended & BEV_EVENT_ERROR) && !pev_bev_peeked(h);
+	return may && pev_fresh_pass_on(source, h) ? PEV_SENT : PEV_LONG;
 }
 
 int

@@ -18,6 +18,7 @@ from .._libevent import ffi, lib
 
 if TYPE_CHECKING:
     from .buffer import Buffer
+    from .callbacks import Watched
 
 
 class BufferChange(NamedTuple):
@@ -39,7 +40,7 @@ class BufferCallback(NoCopy):
 
     __slots__ = ("_buffer", "callback", "enabled")
 
-    def __init__(self, buffer: Buffer, callback: ChangeCallback) -> None:
+    def __init__(self, buffer: Watched, callback: ChangeCallback) -> None:
         self._buffer = weakref.ref(buffer)
         self.callback = callback
         self.enabled = True
@@ -55,7 +56,7 @@ class BufferCallback(NoCopy):
         return f"<BufferCallback {self.callback!r}{'' if self.enabled else ', disabled'}>"
 
 
-watched: dict[int, weakref.ref[Buffer]] = {}  # buffers with callbacks, by number
+watched: dict[int, weakref.ref[Watched]] = {}  # buffers with callbacks, by number
 lent: dict[int, tuple[object, Callable[[], object] | None]] = {}  # what C refers to, and whom to tell, by token
 _released: collections.deque[Callable[[], object] | None] = collections.deque()  # whom to tell that C let go
 _unraised: list[BaseException] = []  # what callbacks raised where nobody could be told

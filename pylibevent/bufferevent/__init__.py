@@ -3,7 +3,8 @@
 from .common import BufferEvent
 from .filter import FilterBufferEvent
 from .pair import PairBufferEvent
-from .ratelimit import RateLimit, RateLimitGroup, Totals
+from .ratelimit import RateLimit
+from .ratelimit_group import RateLimitGroup, Totals
 from .relay import Relay, RelayEnd
 from .socket import SocketBufferEvent
 

@@ -19,7 +19,8 @@ from .._libevent import ffi, lib
 from ..buffer import Buffer
 from ..errors import Error, check, check_callable, check_pointer
 from ..flags import FilterResult, FlushMode, Option, What
-from .common import CLOSE_TIMEOUT, BufferEvent, Callbacks, check_options, refuse_kind
+from .callbacks import Callbacks
+from .common import CLOSE_TIMEOUT, BufferEvent, check_options, refuse_kind
 
 if TYPE_CHECKING:
     Filter: TypeAlias = Callable[[Buffer, Buffer, int | None, FlushMode], FilterResult]
@@ -82,7 +83,7 @@ class FilterBufferEvent(BufferEvent):
         on_close: Called once, without arguments, when it is closed, by whatever way.
 
     Raises:
-        RuntimeError: Another bufferevent stands on the underlying already.
+        RuntimeError: Another bufferevent stands on the underlying already, or a hundred would stand on each other.
         OSError: EPIPE: the underlying has ended with an ERROR.
         ValueError: Options that exclude each other.
     """

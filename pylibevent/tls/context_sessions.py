@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from enum import unique
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._libevent import ffi, lib
 from ..errors import check, check_callable, check_flags, check_int
@@ -27,6 +27,7 @@ from .tickets import TicketKeys
 
 if TYPE_CHECKING:
     from .bufferevent import TLSBufferEvent
+    from .connection_sessions import ConnectionSessions
     from .deferred import Answer
 
     NewSession: TypeAlias = Callable[["TLSBufferEvent", TLSSession], object]
@@ -72,7 +73,7 @@ class ContextSessions(Ciphers):
     _client_sessions: ClientSessions | None
     _gets_later: bool
     _on_get_session: GetSession | None
-    _on_new_session: NewSession | None
+    _on_new_session: Callable[[Any, TLSSession], object] | None
     _on_remove_session: RemoveSession | None
     _session_id_context: bytes
     _ticket_keys: TicketKeys | None
@@ -220,7 +221,7 @@ class ContextSessions(Ciphers):
         if self._ticket_keys is not None:
             self._ticket_keys._keep_up()
 
-    def _made_session(self, bev: TLSBufferEvent, session: TLSSession) -> None:
+    def _made_session(self, bev: ConnectionSessions, session: TLSSession) -> None:
         """A connection has a new session."""
         if self._access is not None:
             if session.resumable:
@@ -254,7 +255,7 @@ class ContextSessions(Ciphers):
         if self._access is not None:
             self._access.late("take" if once else "get")
 
-    def _broken_session(self, bev: TLSBufferEvent, id: bytes) -> None:
+    def _broken_session(self, bev: ConnectionSessions, id: bytes) -> None:
         """TLS ended a connection with an error: its session is spoilt (RFC 5246 7.2.2, RFC 8446 6.2)."""
         if self._access is not None and id:
             self._access.delete(bev._base, id)
