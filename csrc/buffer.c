@@ -38,6 +38,7 @@ survived_fork(struct pev_buffer *h)
 	return 0;
 }
 
+/* The evbuffer, not locked. */
 int
 pev_buffer_find(struct pev_buffer *h, struct evbuffer **out)
 {
@@ -61,6 +62,7 @@ pev_buffer_find(struct pev_buffer *h, struct evbuffer **out)
 	return 0;
 }
 
+/* Whether its memory is shown to somebody. */
 int
 pev_buffer_exported(const struct pev_buffer *h)
 {

@@ -24,6 +24,7 @@ pev_bev_asks(const struct pev_bev *h)
 	return 0;
 }
 
+/* What its state allows: 0, or why not. Whoever looks at the input asks pev_bev_usable. */
 int
 pev_bev_state(const struct pev_bev *h)
 {

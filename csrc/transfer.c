@@ -18,7 +18,7 @@ why_not_added(struct evbuffer *buf)
 	return evbuffer_commit_space(buf, NULL, 0) < 0 ? -PEV_EFROZEN : -ENOMEM;
 }
 
-static int
+static inline int
 write_bytes(struct pev_bev *h, const char *data, size_t n)
 {
 	size_t sent = 0;

@@ -48,6 +48,7 @@ assign_own(struct pev_loop *loop, struct event *ev, int fd, short events, event_
 	return 0;
 }
 
+/* For so many priorities, instead of those before; their marks too. */
 int
 pev_make_breakers(struct pev_loop *loop, int n)
 {
