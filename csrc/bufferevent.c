@@ -66,6 +66,19 @@ pev_bev_usable_alone(struct pev_bev *h)
 	return code == 0 && h->relay != NULL ? -PEV_ERELAYED : code;
 }
 
+/* For what is about to stand on it. */
+int
+pev_bev_may_carry(struct pev_bev *h)
+{
+	const struct pev_bev *below;
+	int code = pev_bev_usable_alone(h), layers = 1;
+	if (code < 0)
+		return code;
+	for (below = h; below != NULL; below = below->under)
+		layers++;
+	return layers > PEV_MOST_LAYERS ? -PEV_EDEEP : 0;
+}
+
 int
 pev_bev_check(struct pev_bev *h)
 {

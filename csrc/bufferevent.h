@@ -115,6 +115,7 @@ int pev_bev_state(const struct pev_bev *h);
 int pev_bev_asks(const struct pev_bev *h);
 int pev_bev_usable(struct pev_bev *h);
 int pev_bev_usable_alone(struct pev_bev *h);
+int pev_bev_may_carry(struct pev_bev *h);
 int pev_bev_freeable(struct pev_bev *h);
 void pev_bev_listen(struct pev_bev *h);
 void pev_bev_init(struct pev_bev *h, struct pev_loop *loop, struct bufferevent *bev, int options, uint64_t id,

@@ -223,7 +223,7 @@ pev_filter_new(struct pev_bev *under, int asks_input, int asks_output, int optio
 	PEV_VISIT(pev_visit_bev(under));
 	struct pev_filter *f;
 	struct bufferevent *bev;
-	int code = pev_bev_usable_alone(under);
+	int code = pev_bev_may_carry(under);
 	if (code == 0 && (under->ended & BEV_EVENT_ERROR))
 		code = -EPIPE;
 	if (code < 0) {

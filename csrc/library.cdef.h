@@ -31,8 +31,12 @@ enum {
 	PEV_ESIGNALS,        /* another base is receiving the process's signals */
 	PEV_ERELAYED,        /* it is a part of a relay */
 	PEV_ECARRIES,        /* another bufferevent stands on this one */
-	PEV_ENOLIMIT         /* it has no rate limit of its own */
+	PEV_ENOLIMIT,        /* it has no rate limit of its own */
+	PEV_EDEEP            /* PEV_MOST_LAYERS stand on each other */
 };
+
+/* Calls go down through a stack of bufferevents, in C and in Python, and each layer takes some of both stacks. */
+#define PEV_MOST_LAYERS 100
 
 int pev_init(void);
 unsigned pev_compiled_libevent(void);

@@ -203,7 +203,7 @@ pev_ssl_filter_new(struct pev_bev *under, struct pev_tls_context *context, int i
 	struct pev_ssl *s;
 	PEV_VISIT(pev_visit_bev(under));
 	struct bufferevent *bev;
-	int code = pev_bev_usable_alone(under);
+	int code = pev_bev_may_carry(under);
 	if (code < 0) {
 		errno = -code;
 		return NULL;

@@ -189,6 +189,7 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_ESIGNALS: (RuntimeError, "{}: another base that is running receives this process's signals"),
     lib.PEV_ERELAYED: (RuntimeError, "{} is relayed: what comes in goes to its partner, until the relay is closed"),
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
+    lib.PEV_EDEEP: (RuntimeError, f"{{}} stands on others already, and at most {lib.PEV_MOST_LAYERS} may stand on each other"),
     lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),
     errno.ERANGE: (ValueError, "{}: beyond the end of the file"),

@@ -707,3 +707,39 @@ for i in range(20):
 base.loop(ev.LoopFlag.NONBLOCK)
 """
     assert check_child(code).count("FilterBufferEvent") == 20
+
+
+DEEP = """
+import pylibevent as ev
+
+with ev.EventBase() as base:
+    bottom, peer = ev.PairBufferEvent.new(base)
+    stack = [bottom]
+    try:
+        while True:
+            stack.append(ev.FilterBufferEvent(stack[-1]))
+    except RuntimeError as error:
+        assert "at most 100" in str(error), error
+    assert len(stack) == 100
+    came = {stack[-1]: b"", peer: b""}
+    def read(bev):
+        came[bev] += bev.read()
+    for end in came:
+        end.set_callbacks(read=read)
+        end.enable()
+    stack[-1].write(b"down")
+    peer.write(b"up")
+    for _ in range(200):  # a pass for each, on the way down
+        base.loop(ev.LoopFlag.NONBLOCK)
+    assert came == {peer: b"down", stack[-1]: b"up"}, came
+    assert repr(stack[-1]) and stack[-1].fd == -1
+    HOW
+    del stack, came, bottom
+    peer.close()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("how", ["stack[-1].close()", "stack[-1].abort()", "pass", "base.close()"])
+def test_a_hundred_on_each_other_and_no_more(how: str) -> None:
+    assert check_child(DEEP.replace("HOW", how)) == "done\n"

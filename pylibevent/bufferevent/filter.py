@@ -83,7 +83,7 @@ class FilterBufferEvent(BufferEvent):
         on_close: Called once, without arguments, when it is closed, by whatever way.
 
     Raises:
-        RuntimeError: Another bufferevent stands on the underlying already.
+        RuntimeError: Another bufferevent stands on the underlying already, or a hundred would stand on each other.
         OSError: EPIPE: the underlying has ended with an ERROR.
         ValueError: Options that exclude each other.
     """
