@@ -121,8 +121,8 @@ class Transfer(Settings):
         return bytes(ffi.buffer(out, n))
 
     def _read_left(self, where: int) -> bytes:
-        """What the pass has left in the socket. A signal's handler may have closed it, and opened another one. Between asking that
-        and the call that reads Python looks for no signals.
+        """What the pass has left in the socket. A signal's handler may have closed it, and opened another one: between asking
+        that and the call that reads Python looks for no signals.
         """
         if self._closed or self._base._turn & _CLOSED:
             check(lib.pev_bev_check(self._h), self)
