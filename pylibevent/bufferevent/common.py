@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
+from .._handle import Handle
 from .._libevent import lib
 from ..buffer.news import settle_quietly
 from ..errors import BufferedDataError, Error, check, check_flags, check_seconds
@@ -59,7 +60,7 @@ class BufferEvent(Transfer):
         """Only kinds have instances."""
         if cls is BufferEvent:
             raise TypeError("a BufferEvent isn't made itself: make a SocketBufferEvent or another kind")
-        return super().__new__(cls)
+        return Handle.__new__(cls)
 
     def _start(self, base: EventBase, handle: Any, number: int, options: int) -> None:
         """What every kind's __init__ does with the handle it has made."""

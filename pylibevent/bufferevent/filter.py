@@ -203,7 +203,7 @@ class FilterBufferEvent(BufferEvent):
             self._gone()
 
     def _ready(self, what: int, detail: int) -> None:
-        super()._ready(what, detail)
+        BufferEvent._ready(self, what, detail)
         if what & lib.PEV_NOTE_GONE:
             self._gone()
 

@@ -210,7 +210,7 @@ class SocketBufferEvent(BufferEvent):
             events = what >> _EVENTS
             self._try_next(BufferEvent._explain(self, events, detail), events, detail)
             return
-        super()._ready(what, detail)
+        BufferEvent._ready(self, what, detail)
         if what & _CONNECTED and not self._closed:
             self._addresses.clear()
             self._hold()
