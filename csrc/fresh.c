@@ -13,14 +13,13 @@
 
 #include <sys/ioctl.h>
 
-#define IN_SOCKET UINT_MAX /* no multiple of a line */
-#define LINE (1U << PEV_LINE_BITS) /* of the cache */
+#define IN_SOCKET UINT_MAX
 
-/* Whole lines. */
+/* Whole places, and one more where it would fill the last: of what is less than one, the end says where it begins. */
 size_t
 pev_fresh_room(size_t n)
 {
-	return (n + LINE - 1) / LINE * LINE;
+	return (n / PEV_PLACE_SIZE + 1) * PEV_PLACE_SIZE;
 }
 
 int
@@ -201,10 +200,10 @@ may_take(const struct pev_bev *h)
 	    !h->lingering && (h->views[0] == NULL || !h->views[0]->frozen);
 }
 
-/* What has come in in this pass. Positive: the place in the arena, in lines of 64 bytes, PEV_SHORT_BITS up, and how many. Negative:
- * minus where it begins in the arena, PEV_FRESH_BITS up, and where it ends; or, with PEV_FRESH_LEFT, minus the descriptor and how
- * many bytes can be read from it. PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is
- * no waiting: whoever isn't the loop's thread has to ask. */
+/* What has come in in this pass. Positive: where it ends in the arena, and it begins where that place does. Negative: minus where
+ * it begins, PEV_FRESH_BITS up, and where it ends; or, with PEV_FRESH_LEFT, minus the descriptor and how many bytes can be read
+ * from it. PEV_ASK: pev_bev_take may have some. Python keeps its lock meanwhile (build_ffi.py), so there is no waiting: whoever
+ * isn't the loop's thread has to ask. */
 long long
 pev_bev_take_fresh(struct pev_bev *h)
 {
@@ -212,8 +211,8 @@ pev_bev_take_fresh(struct pev_bev *h)
 	if (n == 0 || !pev_runs_here(h->source.loop) || !may_take(h))
 		return PEV_ASK;
 	pev_fresh_forget(h);
-	if (n >> PEV_SHORT_BITS == 0 && start % LINE == 0)
-		return start / LINE << PEV_SHORT_BITS | n;
+	if (n < PEV_PLACE_SIZE && start % PEV_PLACE_SIZE == 0)
+		return start + n;
 	if (start == IN_SOCKET)
 		return -(PEV_FRESH_LEFT | (long long)event_get_fd(&h->bev->ev_read) << PEV_FRESH_BITS | n);
 	return -((long long)start << PEV_FRESH_BITS | (start + n));

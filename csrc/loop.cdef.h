@@ -30,14 +30,14 @@ enum {
 
 struct pev_loop;
 
-/* Twice what ends a pass and the most of one read. Shifted up, a place in it leaves room for a length. */
-#define PEV_ARENA_SIZE 524288
-#define PEV_FRESH_BITS 20
-#define PEV_FRESH_LEFT 0x8000000000000 /* above any descriptor */
+/* As many places as a pass may fill, and more than what ends a pass and the most of one read. Shifted up, a place in it leaves
+ * room for its end. */
+#define PEV_ARENA_SIZE 1048576
+#define PEV_FRESH_BITS 21
+#define PEV_FRESH_LEFT 0x20000000000000 /* above any descriptor */
 
-/* The same of a few bytes, in lines: such numbers are the fastest that Python has. */
-#define PEV_SHORT_BITS 12
-#define PEV_LINE_BITS 6
+/* What is read begins at a multiple of this. */
+#define PEV_PLACE_SIZE 2048
 
 /* The most that one pass hands over. */
 #define PEV_READY_MAX 256

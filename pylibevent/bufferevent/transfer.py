@@ -23,8 +23,7 @@ _write, _write_short = lib.pev_bev_write, lib.pev_bev_write_short
 _write_buffer, _write_fresh = lib.pev_bev_write_buffer, lib.pev_bev_write_fresh
 _take_fresh = lib.pev_bev_take_fresh
 _LONG = lib.PEV_LONG
-_SHORT_BITS, _LINE_BITS, _FRESH_BITS = lib.PEV_SHORT_BITS, lib.PEV_LINE_BITS, lib.PEV_FRESH_BITS
-_SHORT_END = (1 << _SHORT_BITS) - 1
+_PLACE, _FRESH_BITS = -lib.PEV_PLACE_SIZE, lib.PEV_FRESH_BITS
 _FRESH_END, _FRESH_LEFT = (1 << _FRESH_BITS) - 1, lib.PEV_FRESH_LEFT
 _MADE_SECONDS = 5.0
 """Longer than a thread needs to keep the Buffer that it has made, on any machine; it may have ended in between."""
@@ -102,8 +101,7 @@ class Transfer(Settings):
         """
         if size == -1:
             if (fresh := _take_fresh(self._h)) > 0:
-                start = fresh >> _SHORT_BITS << _LINE_BITS
-                return self._arena[start : start + (fresh & _SHORT_END)]
+                return self._arena[fresh & _PLACE : fresh]
             if fresh:
                 where = -fresh
                 if where < _FRESH_LEFT:
