@@ -139,6 +139,9 @@ class Calling(RateLimited):
         if what == _READ:
             self._call_read()
             return
+        if what == _NOTE_CONNECTED:
+            self._call_event(_CONNECTED)
+            return
         left = what
         try:
             if left & _NOTE_CONNECTED:

@@ -171,7 +171,7 @@ class LoopingBase(CallingBase):
                 if soon or self._turn or self._left or self._on_exception is not None:
                     return found
                 continue
-            if not 0 < found <= _COUNT or unraised or strays or has_news():
+            if not 0 < found <= _COUNT or unraised or strays or watched or lent or _released or _unraised:
                 return self._look_at(found)
             self._serial += 1
             self._due = _ENTRY.iter_unpack(view[: found * _ENTRY_SIZE])
