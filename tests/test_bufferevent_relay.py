@@ -49,7 +49,7 @@ class Peer:
         self.over = False
 
     def step(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # nobody is there any more
             while self.left:
                 self.left = self.left[self.sock.send(self.left[:100_000]) :]
             if self.end:

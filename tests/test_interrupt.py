@@ -178,7 +178,12 @@ print(interrupts)
 """
 
 
-@pytest.mark.parametrize("code", [PING_PONG, ACCEPTING, QUEUED], ids=["messages", "connections", "queued"])
+CAREFUL = PING_PONG.replace("base = ev.EventBase()", "base = ev.EventBase(ev.EventConfig(max_callbacks=3), priorities=2)")
+CONTINUED = PING_PONG.replace("    rounds[i] += 1", "    rounds[i] += 1\n    if rounds[i] % 7 == 0:\n        base.loopcontinue()")
+CODES = {"messages": PING_PONG, "connections": ACCEPTING, "queued": QUEUED, "careful": CAREFUL, "continued": CONTINUED}
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES)
 def test_ctrl_c_loses_nothing(code: str, rng: random.Random) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
     pipe = subprocess.PIPE

@@ -44,6 +44,7 @@ class CallingBase(TimedBase):
         "_armed",
         "_current",
         "_doubt",
+        "_doubtful",
         "_due",
         "_failures",
         "_left",
@@ -68,6 +69,7 @@ class CallingBase(TimedBase):
         self._running: Event | None = None
         self._current: int | None = None
         self._doubt: tuple[tuple[Callable[..., object], tuple[Any, ...]], TracebackType | None] | None = None  # had it begun?
+        self._doubtful: tuple[Entry, BaseException, TracebackType | None] | None = None  # had this?
         self._on_exception: Callable[[BaseException], object] | None = None
         self._priorities = 1
         self._limits = Limits(config)
@@ -108,12 +110,12 @@ class CallingBase(TimedBase):
                 called = True  # or gone meanwhile, which is news too
                 if self._turn and self._turn & _AT_ONCE:
                     return True
-        except BaseException as error:  # no call before it is in _left: the next interrupt may come at once
+        except BaseException as error:  # no call before it is kept: the next interrupt may come at once
             at = error.__traceback__
             done = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] in JUMPS_BACK
             if number and not done and not (self._left and self._left[-1][0] == number):
-                self._left.append((number, what, detail))
-                self._keep_or_drop(error)
+                self._doubtful = (number, what, detail), error, at
+                self._judge()
             raise
         self._due = None
         return called
@@ -135,8 +137,8 @@ class CallingBase(TimedBase):
             at = error.__traceback__
             done = at is not None and at.tb_frame.f_code.co_code[at.tb_lasti] in JUMPS_BACK
             if number and not done and not (self._left and self._left[-1][0] == number):
-                self._left.append((number, _READ, 0))
-                self._keep_or_drop(error)
+                self._doubtful = (number, _READ, 0), error, at
+                self._judge()
             raise
         self._due = None
 
@@ -149,10 +151,16 @@ class CallingBase(TimedBase):
         self._running = None
         self._timers.call(self)
 
-    def _keep_or_drop(self, error: BaseException) -> None:
-        """What is left last comes again if its callback had not begun when a signal's handler raised this."""
-        if not came_before(error):
-            self._left.pop()
+    def _judge(self) -> None:
+        """What raised comes again if a signal's handler had raised before it began. An interrupt in here leaves that to the
+        next call.
+        """
+        if self._doubtful is not None:
+            entry, error, traceback = self._doubtful
+            again = came_before(error, traceback)
+            self._doubtful = None
+            if again:
+                self._left.append(entry)  # no signal is looked for since the line before the last
 
     def _call_due_carefully(self) -> bool:
         """The same, with a look at priorities and limits, and errors given to on_exception."""
@@ -160,28 +168,36 @@ class CallingBase(TimedBase):
         assert due is not None
         self._limits.start()
         called = False
-        for number, what, detail in due:
-            ready = self._armed.get(number)
-            if ready is None:
-                continue
-            called = True
-            self._current = self._priority_of(ready)
-            try:
-                ready(what, detail)
-            except BaseException as error:
-                if not (self._left and self._left[-1][0] == number):
-                    self._left.append((number, what, detail))
-                    self._keep_or_drop(error)
-                if error is self._timers.raised:
-                    self._timers.raised = None
-                    raise
-                self._raised(error)
-            finally:
+        begun = True  # what was taken last; an interrupt may come before its call
+        try:
+            for number, what, detail in due:
+                begun = False
+                ready = self._armed.get(number)
+                if ready is None:
+                    continue
+                called = True
+                self._current = self._priority_of(ready)
+                begun = True  # no signal is looked for from here to the call
+                try:
+                    ready(what, detail)
+                except BaseException as error:
+                    if not (self._left and self._left[-1][0] == number):
+                        self._doubtful = (number, what, detail), error, error.__traceback__
+                        self._judge()
+                    if error is self._timers.raised:
+                        self._timers.raised = None
+                        raise
+                    self._raised(error)
                 current, self._current = self._current, None
-            if self._limits.reached(current):
-                self._turn |= _CONTINUE
-            if self._turn & _AT_ONCE:
-                return True
+                if self._limits.reached(current):
+                    self._turn |= _CONTINUE
+                if self._turn & _AT_ONCE:
+                    return True
+        except BaseException:
+            if not begun:
+                self._left.append((number, what, detail))
+            self._current = None
+            raise
         self._due = None
         return called
 

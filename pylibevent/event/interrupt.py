@@ -113,13 +113,13 @@ def _pipe() -> tuple[int, int]:
     return ends
 
 
-def came_before(error: BaseException) -> bool:
-    """Whether this came out of a signal's handler before the callback that was to be called had begun.
+def came_before(error: BaseException, traceback: TracebackType | None) -> bool:
+    """Whether this came out of a signal's handler before the callback that was to be called had begun, by its traceback as it
+    was where it was caught first.
 
     Python runs handlers between any two of its instructions, also those between the loop's and the callback's first.
     """
     handlers = _codes_of_handlers()
-    traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_code not in handlers:
         if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
             inner = traceback.tb_next

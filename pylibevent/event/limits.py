@@ -38,10 +38,10 @@ class Limits:
         return self._deadline is not None and self._clock() >= self._deadline
 
 
-def merge(rest: list[Entry], new: Entry) -> bool:
-    """Put what happened again to something that is still due into its entry."""
-    for i, (number, what, detail) in enumerate(rest):
-        if number == new[0]:
-            rest[i] = (number, what | new[1], new[2] or detail)
-            return True
-    return False
+def merge(entries: list[Entry]) -> list[Entry]:
+    """One entry for each number: what happened again to something that is still due is told with it."""
+    merged: dict[int, Entry] = {}
+    for number, what, detail in entries:
+        _, before, known = merged.get(number, (number, 0, 0))
+        merged[number] = (number, before | what, detail or known)
+    return list(merged.values())

@@ -111,6 +111,7 @@ class LoopingBase(CallingBase):
         """Passes and their callbacks, until there is a reason to stop. Returns whether nothing was left."""
         soon = self._soon
         self._resolve_doubt()
+        self._judge()
         once = flags & (LoopFlag.ONCE | LoopFlag.NONBLOCK)
         called = passed = again = False
         while True:
@@ -159,7 +160,7 @@ class LoopingBase(CallingBase):
         while True:
             if timers.new or timers.touched:
                 timers.arm(self)
-            self._taken = False
+            self._taken = False  # no signal is looked for from here to the call
             found: int = _loop_pass(handle, asked | timers.flags)
             asked = flags_taken
             if _READS < found <= _MOST_READS and not (unraised or strays or watched or lent or _released or _unraised):
@@ -185,9 +186,9 @@ class LoopingBase(CallingBase):
         timers = self._timers
         if timers.new or timers.touched:
             timers.arm(self)
-        flags |= timers.flags
-        taken, self._taken = self._taken, False
-        return self._look_at(_loop_pass(self._h, flags | lib.PEV_PASS_TAKEN if taken else flags))
+        asked = int(flags) | timers.flags | (lib.PEV_PASS_TAKEN if self._taken else 0)
+        self._taken = False  # no signal is looked for from here to the call
+        return self._look_at(_loop_pass(self._h, asked))
 
     def _look_at(self, found: int) -> int:
         """What a pass said: set what is due."""
@@ -216,29 +217,29 @@ class LoopingBase(CallingBase):
             return True
 
     def _rescan(self) -> None:
-        """What loopcontinue does in C: poll again, and start with the most urgent of what is due."""
+        """What loopcontinue does in C: poll again, and start with the most urgent of what is due.
+
+        All of it is in ``_left`` or ``_due`` whenever Python looks for signals.
+        """
         self._turn &= ~_CONTINUE
-        rest: list[Entry] = []
-        try:
-            rest += self._take_due()
-            rest[:] = [entry for entry in map(self._left_of, rest) if entry[1]]
-            self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
-            entries = rest + [entry for entry in self._take_due() if not merge(rest, entry)]
-            entries.sort(key=self._urgency)
-        except BaseException:
-            self._left[:0] = rest
-            raise
-        self._due = iter(entries) if entries else None
+        self._put_by()
+        self._left[:] = [entry for entry in map(self._left_of, self._left) if entry[1]]
+        self._pass(LoopFlag.NONBLOCK | LoopFlag.NO_EXIT_ON_EMPTY)
+        self._put_by()
+        self._left[:] = sorted(merge(self._left), key=self._urgency)
+
+    def _put_by(self) -> None:
+        """What is due is called after what is left."""
+        entries = self._entries()
+        if entries is not None:
+            self._left += entries  # no signal is looked for from here on
+            self._due = None
 
     def _left_of(self, entry: Entry) -> Entry:
         """Without what an earlier callback of the same pass has put an end to."""
         number, what, detail = entry
         still_due = getattr(getattr(self._armed.get(number), "__self__", None), "_still_due", None)
         return entry if still_due is None else (number, still_due(what), detail)
-
-    def _take_due(self) -> list[Entry]:
-        due, self._due = self._entries(), None
-        return list(due or ())
 
     def _urgency(self, entry: Entry) -> int:
         return self._priority_of(self._armed.get(entry[0]))
