@@ -179,7 +179,8 @@ print(interrupts)
 
 
 CAREFUL = PING_PONG.replace("base = ev.EventBase()", "base = ev.EventBase(ev.EventConfig(max_callbacks=3), priorities=2)")
-CONTINUED = PING_PONG.replace("    rounds[i] += 1", "    rounds[i] += 1\n    if rounds[i] % 7 == 0:\n        base.loopcontinue()")
+SOMETIMES = "\n    if rounds[i] % 7 == 0:\n        base.loopcontinue()"
+CONTINUED = PING_PONG.replace("    rounds[i] += 1", "    rounds[i] += 1" + SOMETIMES)
 CODES = {"messages": PING_PONG, "connections": ACCEPTING, "queued": QUEUED, "careful": CAREFUL, "continued": CONTINUED}
 
 
