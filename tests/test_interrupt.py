@@ -68,6 +68,8 @@ while True:
     try:
         base.dispatch()
     except KeyboardInterrupt:
+        if base.got_exit:
+            break  # it came when the loop had ended, and dispatch() hadn't returned yet
         continue
     break
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
