@@ -100,11 +100,10 @@ pev_fresh_read(struct pev_bev *h, int fd)
 }
 
 /* For tests: from how many bytes on a message is large. */
-int
+void
 pev_loop_set_much(struct pev_loop *loop, int bytes)
 {
 	loop->much = bytes;
-	return 0;
 }
 
 /* ------------------------------------------------------------------ going into the input */

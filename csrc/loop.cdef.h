@@ -80,7 +80,7 @@ int pev_loop_pass(struct pev_loop *loop, int flags);
 const struct pev_ready *pev_loop_ready(struct pev_loop *loop);
 const uint64_t *pev_loop_reads(struct pev_loop *loop);
 const char *pev_loop_arena(struct pev_loop *loop);
-int pev_loop_set_much(struct pev_loop *loop, int bytes);
+void pev_loop_set_much(struct pev_loop *loop, int bytes);
 int pev_loop_wake(struct pev_loop *loop);
 int pev_loop_watch(struct pev_loop *loop, int fd);
 int pev_loop_beat(struct pev_loop *loop, double seconds);

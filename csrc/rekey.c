@@ -11,22 +11,28 @@ send_now(struct pev_ssl *s)
 		bufferevent_trigger(s->b.under->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
+/* What was asked of OpenSSL is sent, where it agreed. */
+static int
+leave(struct pev_bev *h, int ok)
+{
+	int code = ok ? 0 : pev_tls_failed();
+	if (ok)
+		send_now(pev_ssl_of(h));
+	pev_ssl_looked(h);
+	return code;
+}
+
 /* TLS 1.3: new keys for what we send, and on request for what the peer sends. */
 int
 pev_ssl_new_keys(struct pev_bev *h, int peer_too)
 {
 	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
-	int ok, code = pev_ssl_look_open(h);
+	int code = pev_ssl_look_open(h);
 	if (code < 0)
 		return code;
 	ERR_clear_error();
-	ok = SSL_key_update(s->ssl, peer_too ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
-	code = ok ? 0 : pev_tls_failed();
-	if (ok)
-		send_now(s);
-	pev_ssl_looked(h);
-	return code;
+	return leave(h, SSL_key_update(s->ssl, peer_too ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
 }
 
 /* TLS 1.3: a server asks its client for a certificate after all. */
@@ -36,17 +42,12 @@ pev_ssl_ask_certificate(struct pev_bev *h, int required)
 	PEV_VISIT(pev_visit_bev(h));
 	struct pev_ssl *s = pev_ssl_of(h);
 	int mode = SSL_VERIFY_PEER | SSL_VERIFY_POST_HANDSHAKE | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
-	int ok, code = pev_ssl_look_open(h);
+	int code = pev_ssl_look_open(h);
 	if (code < 0)
 		return code;
 	ERR_clear_error();
 	SSL_set_verify(s->ssl, mode, SSL_get_verify_callback(s->ssl));
-	ok = SSL_verify_client_post_handshake(s->ssl) == 1;
-	code = ok ? 0 : pev_tls_failed();
-	if (ok)
-		send_now(s);
-	pev_ssl_looked(h);
-	return code;
+	return leave(h, SSL_verify_client_post_handshake(s->ssl) == 1);
 }
 
 /* TLS 1.2: the handshake once more. libevent takes a refusal for a success, and a filter waits until something is written

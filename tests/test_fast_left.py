@@ -34,7 +34,7 @@ class Ends(NamedTuple):
 @pytest.fixture
 def base() -> Iterator[ev.EventBase]:
     with ev.EventBase() as base:
-        assert lib.pev_loop_set_much(base._h, 1000) == 0
+        lib.pev_loop_set_much(base._h, 1000)
         yield base
 
 
