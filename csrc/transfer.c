@@ -56,8 +56,12 @@ static int
 is_short(const struct pev_bev *h, size_t n)
 {
 	const struct pev_loop *loop = h->source.loop;
-	return loop != NULL && pev_runs_here(loop) && !(h->options & BEV_OPT_THREADSAFE) &&
-	    (h->layer == NULL ? n <= SHORT_PLAIN : n <= SHORT_TLS && h->layer->is_records && h->under->layer == NULL);
+	const struct pev_bev *under = h->under; /* none when it is closed */
+	if (loop == NULL || !pev_runs_here(loop) || (h->options & BEV_OPT_THREADSAFE))
+		return 0;
+	if (h->layer == NULL)
+		return n <= SHORT_PLAIN;
+	return n <= SHORT_TLS && h->layer->is_records && under != NULL && under->layer == NULL;
 }
 
 /* The same of a few bytes. Python keeps its lock meanwhile (build_ffi.py). PEV_LONG: pev_bev_write does it. */
