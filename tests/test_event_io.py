@@ -235,7 +235,6 @@ def test_activated_twice(base: ev.EventBase) -> None:
     assert called == [READ | WRITE]
 
 
-
 def test_a_duplicate(base: ev.EventBase, pair: Pair) -> None:
     """regress.c main/dup_fd: a reader on a descriptor and one on its duplicate; the first is deleted, the second stays."""
     duplicate = os.dup(pair[0].fileno())

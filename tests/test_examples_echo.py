@@ -187,9 +187,7 @@ async def talk_over_many(server: Echo) -> int:
 
     async def one(number: int) -> bool:
         hostname = "localhost" if server.context else None
-        reader, writer = await asyncio.open_connection(
-            server.host, server.port, ssl=server.context, server_hostname=hostname
-        )
+        reader, writer = await asyncio.open_connection(server.host, server.port, ssl=server.context, server_hostname=hostname)
         await everybody.wait()
         sent = struct.pack("!I", number) * 1000
         writer.write(sent)
@@ -248,9 +246,7 @@ def test_echo_servers_listen_on_ipv6(kind: str, certificates: Any) -> None:
 def talk_through(command: list[str], lines: list[bytes]) -> list[bytes]:
     """Give a client's standard input lines, one when the one before has come back. Returns what came back."""
     answers = []
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as client:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdin is not None
         assert client.stdout is not None
         watchdog = threading.Timer(GIVE_UP, client.kill)

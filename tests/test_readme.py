@@ -111,9 +111,7 @@ def test_the_tour_prints_what_it_says(code: str, folder: Path) -> None:
 def output_of(code: str, folder: Path) -> list[str]:
     """The lines that a block prints, which must end well and say nothing else."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=GIVE_UP, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=GIVE_UP, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     return done.stdout.splitlines()
 

@@ -75,9 +75,7 @@ def relayed(base: ev.EventBase, one: Ready, other: Ready) -> Iterator[tuple[Any,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", [(1, 0), (4097, 100_000), (1_500_000, 700_000)])
-def test_both_directions_whole_and_counted(
-    base: ev.EventBase, rng: random.Random, kind: Ready, sizes: tuple[int, int]
-) -> None:
+def test_both_directions_whole_and_counted(base: ev.EventBase, rng: random.Random, kind: Ready, sizes: tuple[int, int]) -> None:
     there, back = map(rng.randbytes, sizes)
     with relayed(base, plain, kind) as (near, far, relay, ends):
         peers = [Peer(near, there), Peer(far, back)]

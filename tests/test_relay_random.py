@@ -167,9 +167,7 @@ def test_every_byte_and_every_end(hops: list[Any], steps: list[Any], fast: bool,
     closed=which,
     how=st.sampled_from(["close", "abort", "relay", "end"]),
 )
-def test_a_close_in_the_middle_ends_it(
-    hops: list[Any], steps: list[Any], fast: bool, at: int, closed: int, how: str
-) -> None:
+def test_a_close_in_the_middle_ends_it(hops: list[Any], steps: list[Any], fast: bool, at: int, closed: int, how: str) -> None:
     """Of any part, at any time: nothing breaks, and each relay ends once both outer ends are closed."""
     with ev.EventBase(fast_io=fast) as base:
         chain = Chain(base, hops)

@@ -44,13 +44,9 @@ FIRST = [
     pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n" * 3, {"WRONG_VERSION_NUMBER"}, id="SSH"),
     pytest.param(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", {"WRONG_VERSION_NUMBER"}, id="PROXY"),
     pytest.param(b"\xff" * 400, {"WRONG_VERSION_NUMBER"}, id="ones"),
-    pytest.param(
-        b"\x16\x03\x01\xff\xff" + b"x" * 400, {"PACKET_LENGTH_TOO_LONG", "ENCRYPTED_LENGTH_TOO_LONG"}, id="long"
-    ),
+    pytest.param(b"\x16\x03\x01\xff\xff" + b"x" * 400, {"PACKET_LENGTH_TOO_LONG", "ENCRYPTED_LENGTH_TOO_LONG"}, id="long"),
     pytest.param(record(22, b"\1\xff\xff\xff" + b"x" * 400), {"EXCESSIVE_MESSAGE_SIZE"}, id="a long message"),
-    pytest.param(
-        record(99, b"x" * 400), {"UNEXPECTED_MESSAGE", "WRONG_VERSION_NUMBER", "BAD_RECORD_TYPE"}, id="unknown"
-    ),
+    pytest.param(record(99, b"x" * 400), {"UNEXPECTED_MESSAGE", "WRONG_VERSION_NUMBER", "BAD_RECORD_TYPE"}, id="unknown"),
     pytest.param(record(23, b"x" * 400), {"UNEXPECTED_MESSAGE", "APP_DATA_IN_HANDSHAKE"}, id="data first"),
     pytest.param(record(20, b"\1") * 40, {"UNEXPECTED_MESSAGE", "UNEXPECTED_CCS_MESSAGE"}, id="a change of ciphers first"),
     pytest.param(record(22, b"\2\0\0\1x") * 40, {"UNEXPECTED_MESSAGE"}, id="the wrong message"),

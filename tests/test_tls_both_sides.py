@@ -125,9 +125,7 @@ SERVER_REFUSES: list[Any] = [
         id="no group in common",
     ),
     pytest.param(
-        lambda root: with_(
-            pair(root), client={"maximum_version": V12, "set_ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}
-        ),
+        lambda root: with_(pair(root), client={"maximum_version": V12, "set_ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}),
         {"NO_SHARED_CIPHER"},
         40,
         id="no cipher in common",
@@ -152,9 +150,7 @@ SERVER_REFUSES: list[Any] = [
         id="no certificate",
     ),
     pytest.param(psk(b"k" * 32, "stranger"), {"PSK_IDENTITY_NOT_FOUND"}, 115, id="an unknown identity"),
-    pytest.param(
-        psk(b"x" * 32, "known"), {"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "DIGEST_CHECK_FAILED"}, 20, id="another key"
-    ),
+    pytest.param(psk(b"x" * 32, "known"), {"DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "DIGEST_CHECK_FAILED"}, 20, id="another key"),
 ]
 
 

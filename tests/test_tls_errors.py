@@ -346,9 +346,7 @@ def test_after_an_error_writing_is_refused(base: ev.EventBase, certificates: Any
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("where", ["sni_callback", "verify_callback", "on_get_session", "session_store", "ocsp_callback"])
-def test_what_callbacks_leave_in_the_queue(
-    base: ev.EventBase, certificates: Any, where: str, version: ssl.TLSVersion
-) -> None:
+def test_what_callbacks_leave_in_the_queue(base: ev.EventBase, certificates: Any, where: str, version: ssl.TLSVersion) -> None:
     """Other users of OpenSSL may leave their errors there, which OpenSSL would take for the handshake's."""
     crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
     server, client = ev.TLSContext.server(certificates.cert, certificates.key), ev.TLSContext.client(certificates.ca)

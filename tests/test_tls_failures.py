@@ -13,9 +13,7 @@ from support import check_child
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 @pytest.mark.parametrize("form", ["over", "direct"])
-def test_ten_thousand_failed_handshakes(
-    certificates: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_ten_thousand_failed_handshakes(certificates: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """After the first thousand: no more memory in use, no descriptor, handle or event left."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "others.pem"))
     monkeypatch.setenv("PYTHONMALLOC", "malloc")

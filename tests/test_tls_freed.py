@@ -69,9 +69,7 @@ class Stack:
                 levels.append(ev.FilterBufferEvent(below, flip, flip, options=self.options))
                 continue
             name = "server.test" if ctx is self.client else None
-            bev = ev.TLSBufferEvent.wrap(
-                below, ctx, ctx is self.server, name, options=self.options, direct=kind == "direct"
-            )
+            bev = ev.TLSBufferEvent.wrap(below, ctx, ctx is self.server, name, options=self.options, direct=kind == "direct")
             levels.append(bev)
 
     def on_verify(self, bev: ev.TLSBufferEvent, step: ev.VerifyStep) -> bool:

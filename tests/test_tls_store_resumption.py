@@ -456,9 +456,7 @@ def test_what_on_new_session_raises_loses_nothing(base: ev.EventBase, certificat
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 @pytest.mark.parametrize("options", [ev.Option.CLOSE_ON_FREE, ev.Option.CLOSE_ON_FREE | ev.Option.THREADSAFE])
-def test_closing_the_connection_with_a_new_session(
-    base: ev.EventBase, certificates: Any, how: str, options: ev.Option
-) -> None:
+def test_closing_the_connection_with_a_new_session(base: ev.EventBase, certificates: Any, how: str, options: ev.Option) -> None:
     server, client = make_server(certificates), make_client(certificates, TLS13)
     server.on_new_session = lambda bev, session: getattr(bev, how)()
     server_end, client_end = ends(base, server, client, options=options)
