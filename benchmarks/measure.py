@@ -163,7 +163,7 @@ def handshakes(tools: Tools, plan: Plan, note: Note) -> Section:
 # ---------------------------------------------------------------- memory
 
 MEMORY_SUBJECTS = "libevent", "ours-copy", "uvloop", "asyncio", "asyncio-streams", "gevent"
-WARM_UP = 50
+WARM_UP = 500
 SETTLE_SECONDS = 0.5
 
 

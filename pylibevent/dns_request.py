@@ -59,7 +59,7 @@ class DNSRequest(Handle):
         self._callback = callback
         self._cancelled = False
         self.question = question
-        self._base._armed[number] = self._ready
+        self._base._armed[number] = self
         return self
 
     def _ready(self, what: int, detail: int) -> None:

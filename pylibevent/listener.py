@@ -208,7 +208,7 @@ class Listener(Handle):
         self._protocol = socket.IPPROTO_TCP if family in (socket.AF_INET, socket.AF_INET6) else 0
         with _borrowed(self.fd, family) as sock:
             self._address = sock.getsockname()
-        base._armed[number] = self._ready
+        base._armed[number] = self
         return self
 
     # ------------------------------------------------------------ accepting

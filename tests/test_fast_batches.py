@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
@@ -111,6 +112,34 @@ def test_those_that_are_closed_meanwhile_get_nothing(crowd: Crowd) -> None:
     crowd.first = close_the_others
     crowd.base.dispatch()
     assert {number for number, _ in crowd.got} == {crowd.got[0][0]}
+
+
+@pytest.mark.parametrize("timers", [0, 1], ids=["nothing but reads", "beside a timer"])
+def test_those_that_are_closed_when_an_earlier_one_is_collected_get_nothing(base: ev.EventBase, timers: int) -> None:
+    """Between two calls the loop lets go of what it has called."""
+    called: list[str] = []
+    kept: list[ev.SocketBufferEvent] = []
+    bevs = []
+    for name in ("first", "second"):
+        here, there = socket.socketpair()
+        with there:
+            there.send(b"x")
+        bevs.append(ev.SocketBufferEvent(base, here))
+        bevs[-1].enable(READ)
+
+        def on_read(bev: ev.BufferEvent, name: str = name) -> None:
+            called.append(name)
+            bev.abort()
+            kept.pop(0)
+
+        bevs[-1].set_callbacks(read=on_read)
+    for _ in range(timers):
+        base.timer(0, lambda event, what: None)
+    kept += bevs
+    finalizer = weakref.finalize(bevs[0], bevs[1].abort)
+    bevs.clear()
+    base.loop(ev.LoopFlag.NONBLOCK)
+    assert (called, finalizer.alive) == (["first"], False)
 
 
 def test_those_that_are_disabled_meanwhile_get_it_later(crowd: Crowd) -> None:

@@ -93,6 +93,8 @@ class Calling(RateLimited):
         wants = (_EV_READ if read is not None else 0) | (_EV_WRITE if write is not None else 0)
         check(lib.pev_bev_want(self._h, wants), self)
         self._on_read, self._on_write, self._on_event = read, write, event
+        if read is None:
+            self._base._readers.pop(self._id, None)  # before another thread runs, or a signal's handler
         self._hold()
 
     @property
@@ -116,13 +118,17 @@ class Calling(RateLimited):
 
     def _carry(self) -> None:
         """Another bufferevent stands on this one from now on, and has its callbacks."""
-        self._on_read = self._on_write = self._on_event = None
+        self._forget_callbacks()
         self._hold()
+
+    def _forget_callbacks(self) -> None:
+        self._on_read = self._on_write = self._on_event = None
+        self._base._readers.pop(self._id, None)  # before another thread runs, or a signal's handler
 
     def _hold(self) -> None:
         """Have the base keep this while it must."""
         if self._is_busy():
-            self._base._armed[self._id] = self._ready
+            self._base._armed[self._id] = self
         else:
             self._base._armed.pop(self._id, None)
         self._short_cut()
@@ -130,7 +136,7 @@ class Calling(RateLimited):
     def _short_cut(self) -> None:
         """Let the loop call the read callback without asking, unless an earlier callback of the pass disabled reading."""
         if self._on_read is not None and self._muted < 0:
-            self._base._readers[self._id] = (self._on_read, self)
+            self._base._readers[self._id] = self
         else:
             self._base._readers.pop(self._id, None)
 

@@ -142,7 +142,7 @@ class BufferEvent(Transfer):
         return Relay._start(self, other, on_close)
 
     def _join(self, relay: Relay) -> None:
-        self._on_read = self._on_write = self._on_event = None
+        self._forget_callbacks()
         self._relay = relay
         self._hold()
 
@@ -204,7 +204,7 @@ class BufferEvent(Transfer):
         if self._closed:
             return
         armed = self._base._armed
-        armed[self._id] = self._ready  # another thread's loop may say that it is gone before this call returns
+        armed[self._id] = self  # another thread's loop may say that it is gone before this call returns
         try:
             seconds = timeout if timeout is CLOSE_TIMEOUT else check_seconds(timeout, "timeout")
             lingers = check(lib.pev_bev_close(self._h, seconds), self)

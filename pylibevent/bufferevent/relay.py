@@ -68,7 +68,7 @@ class Relay(Handle):
         self._own(handle)
         for bev in (one, other):
             bev._join(self)
-        self._base._armed[number] = self._ready
+        self._base._armed[number] = self
         return self
 
     def _record(self) -> Any:

@@ -2,8 +2,10 @@
 
 Each is called once, also where a signal's handler raises in between: Python runs those between any two of its instructions.
 
-* ``_armed`` holds, by number, what C may note: the base keeps it alive. A number that isn't there any more is passed over.
-* ``_readers`` is a short cut to the read callbacks: who stands in it is in ``_armed`` too, and has nothing else to look at.
+* ``_armed`` holds, by number, whom C may have something to say to: the base keeps them alive. A number that isn't there any
+  more is passed over.
+* ``_readers`` is a short cut to the read callbacks: who stands in it is in ``_armed`` too, has a read callback, and has
+  nothing else to look at.
 * ``_due`` is what is left of the last pass. An exception, or loopbreak, leaves it; the next ``loop`` starts with it. A pass
   that found nothing but bytes to read has only numbers there: ``_entries`` makes entries of them.
 * ``_left`` is what is called after that: what was interrupted before it had begun, and what a callback's exception cut off.
@@ -16,7 +18,7 @@ import collections
 import itertools
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._libevent import lib
 from ..errors import ClosedError
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 _READ = lib.PEV_NOTE_READ
 _ALL_READ, _NO_DETAIL = itertools.repeat(_READ), itertools.repeat(0)
 _NUMBERS = type(iter(()))
+
+
+class Hearer(Protocol):
+    """An event, a bufferevent, a listener ...: what the loop calls when something was noted for it."""
+
+    def _ready(self, what: int, detail: int, /) -> None: ...
 
 
 class CallingBase(TimedBase):
@@ -58,8 +66,8 @@ class CallingBase(TimedBase):
     )
 
     def _begin_calls(self, config: EventConfig) -> None:
-        self._armed: dict[int, Callable[[int, int], None]] = {}
-        self._readers: dict[int, tuple[Callable[[Any], object], Any]] = {}
+        self._armed: dict[int, Hearer] = {}
+        self._readers: dict[int, Any] = {}
         self._soon: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._timers = TimerQueue()
         self._failures: list[BaseException] = []
@@ -103,10 +111,12 @@ class CallingBase(TimedBase):
         try:
             for number, what, detail in due:
                 if what == _READ and number in readers:
-                    callback, bev = readers[number]
+                    bev = readers[number]
+                    callback = bev._on_read
                     callback(bev)
+                    callback = bev = None  # collecting it may close the next one: not between the two lines before
                 elif number in armed:
-                    armed[number](what, detail)
+                    armed[number]._ready(what, detail)
                 called = True  # or gone meanwhile, which is news too
                 if self._turn and self._turn & _AT_ONCE:
                     return True
@@ -127,10 +137,12 @@ class CallingBase(TimedBase):
         try:
             for number in numbers:
                 try:
-                    callback, bev = readers[number]
+                    bev = readers[number]
+                    callback = bev._on_read
                 except KeyError:
                     callback, bev = self._tell_to_read, number
                 callback(bev)
+                callback = bev = None
                 if self._turn and self._turn & _AT_ONCE:
                     return
         except BaseException as error:
@@ -144,10 +156,10 @@ class CallingBase(TimedBase):
 
     def _tell_to_read(self, number: int) -> None:
         if number in self._armed:
-            self._armed[number](_READ, 0)
+            self._armed[number]._ready(_READ, 0)
 
-    def _call_timers(self, what: int, count: int) -> None:
-        """What ``_armed`` holds for the timers of call_later(): some are due."""
+    def _ready(self, what: int, count: int) -> None:
+        """It stands in ``_armed`` itself, for the timers of call_later(): some are due."""
         self._running = None
         self._timers.call(self)
 
@@ -172,14 +184,14 @@ class CallingBase(TimedBase):
         try:
             for number, what, detail in due:
                 begun = False
-                ready = self._armed.get(number)
-                if ready is None:
+                hearer = self._armed.get(number)
+                if hearer is None:
                     continue
                 called = True
-                self._current = self._priority_of(ready)
+                self._current = self._priority_of(hearer)
                 begun = True  # no signal is looked for from here to the call
                 try:
-                    ready(what, detail)
+                    hearer._ready(what, detail)
                 except BaseException as error:
                     if not (self._left and self._left[-1][0] == number):
                         self._doubtful = (number, what, detail), error, error.__traceback__
@@ -249,14 +261,13 @@ class CallingBase(TimedBase):
                 self._failures = errors
                 raise
 
-    def _priority_of(self, ready: Callable[[int, int], None] | None) -> int:
-        owner = getattr(ready, "__self__", None)
+    def _priority_of(self, hearer: Hearer | None) -> int:
         if self._priorities == 1:
             return 0
-        if owner is self:
+        if hearer is self:
             return int(self._priorities // 2)  # timers
         try:
-            return int(getattr(owner, "priority", 0))
+            return int(getattr(hearer, "priority", 0))
         except ClosedError:
             return self._priorities // 2  # what a bufferevent says when its close has sent all
 

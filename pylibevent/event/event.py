@@ -142,7 +142,7 @@ class Event(Handle):
         base, number = self._base, self._id
         armed = base._armed
         was_armed = number in armed
-        armed[number] = self._ready  # before C can call: it may do so in another thread, at once
+        armed[number] = self  # before C can call: it may do so in another thread, at once
         try:
             if timeout is None:
                 code = lib.pev_event_add(self._h)
@@ -184,7 +184,7 @@ class Event(Handle):
         """
         bits = check_flags(flags, EventFlag, _KINDS, "flags")
         base = self._base
-        base._armed[self._id] = self._ready
+        base._armed[self._id] = self
         code = lib.pev_event_active(self._h, bits)
         if code < 0:
             base._armed.pop(self._id, None)

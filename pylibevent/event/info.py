@@ -119,7 +119,7 @@ class InspectedBase(LoopingBase):
             room = n + 16
 
     def _info(self, info: Any) -> EventInfo:
-        owner = getattr(self._armed.get(info.id), "__self__", None)
+        owner = self._armed.get(info.id)
         return EventInfo(
             owner if isinstance(owner, Event) else None,
             info.fd,

@@ -238,7 +238,7 @@ class LoopingBase(CallingBase):
     def _left_of(self, entry: Entry) -> Entry:
         """Without what an earlier callback of the same pass has put an end to."""
         number, what, detail = entry
-        still_due = getattr(getattr(self._armed.get(number), "__self__", None), "_still_due", None)
+        still_due = getattr(self._armed.get(number), "_still_due", None)
         return entry if still_due is None else (number, still_due(what), detail)
 
     def _urgency(self, entry: Entry) -> int:

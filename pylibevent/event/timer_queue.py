@@ -261,7 +261,7 @@ class TimerQueue:
         if when is not None:
             if deadline is None:
                 deadline = self.deadline = Deadline(base)
-            base._armed[deadline.id] = base._call_timers
+            base._armed[deadline.id] = base
             check(lib.pev_deadline_set(deadline._h, when), base)
         elif deadline is not None:
             check(lib.pev_deadline_clear(deadline._h), base)
