@@ -7,7 +7,7 @@
  *   3. EOF is noted once, ERROR once, and nothing after ERROR.
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
- *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or makes no headway for so long.
  *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"

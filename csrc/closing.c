@@ -6,18 +6,29 @@ static void
 give_time(struct pev_bev *h, double seconds)
 {
 	for (; h != NULL; h = h->under)
-		h->time_left = seconds;
+		h->patience = seconds;
 }
 
-/* What is left of the time that a close was given. */
-static void
-count_down(struct pev_bev *h)
+/* How many bytes it and all that it stands on have in their outputs. */
+static size_t
+unsent_here(const struct pev_bev *h)
 {
-	struct timeval due, now;
-	if (h->deadline == NULL || h->time_left <= 0 || !event_pending(h->deadline, EV_TIMEOUT, &due))
-		return;
-	evutil_gettimeofday(&now, NULL);
-	give_time(h, pev_seconds(&due) - pev_seconds(&now));
+	size_t n = 0;
+	for (; h != NULL && h->bev != NULL; h = h->under)
+		n += evbuffer_get_length(bufferevent_get_output(h->bev));
+	return n;
+}
+
+/* The same, and what the system has that the peer doesn't. */
+static size_t
+unsent(const struct pev_bev *h)
+{
+	size_t n = unsent_here(h);
+	int fd;
+	while (h->under != NULL)
+		h = h->under;
+	fd = h->bev != NULL ? bufferevent_getfd(h->bev) : -1;
+	return fd >= 0 ? n + pev_unsent(fd) : n;
 }
 
 static void
@@ -94,7 +105,6 @@ free_now(struct pev_bev *h)
 	if (h->relay != NULL)
 		pev_relay_gone(h);
 	leave_no_more(h);
-	count_down(h);
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
@@ -189,10 +199,17 @@ pev_bev_drop(struct pev_bev *h)
 static void
 on_deadline(evutil_socket_t fd, short what, void *arg)
 {
+	struct pev_bev *h = arg;
+	size_t left = unsent(h);
+	struct timeval tv;
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
-	give_time(arg, 0);
-	pev_bev_free(arg);
+	if (h->patience > 0 && left < h->left && pev_timeval(h->patience, &tv) == 0 && event_add(h->deadline, &tv) == 0) {
+		h->left = left; /* it makes headway */
+		return;
+	}
+	give_time(h, h->patience > 0 && unsent_here(h) > 0 ? PEV_GIVEN_UP : 0);
+	pev_bev_free(h);
 }
 
 static int
@@ -303,6 +320,7 @@ start_linger(struct pev_bev *h, double seconds)
 		h->deadline = NULL;
 		return -ENOMEM;
 	}
+	h->left = unsent(h);
 	h->lingering = 1;
 	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
 	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);
@@ -383,7 +401,7 @@ close_elsewhere(struct pev_bev *h, double seconds)
 		return 0; /* the loop's thread was quicker */
 	if (code < 0)
 		return code;
-	h->time_left = seconds;
+	h->patience = seconds;
 	leave_later(h, PEV_LEAVE_CLOSE);
 	event_active(&h->source.loop->wake, EV_READ, 1);
 	return 1;
@@ -422,7 +440,7 @@ pev_bev_leave_all(struct pev_loop *loop)
 	while (__atomic_load_n(&loop->leaving, __ATOMIC_ACQUIRE) != NULL && (h = next_to_leave(loop, &how)) != NULL) {
 		if (h->bev == NULL)
 			continue;
-		if (how == PEV_LEAVE_FREE || (close_now(h, h->time_left) < 0 && !h->lingering))
+		if (how == PEV_LEAVE_FREE || (close_now(h, h->patience) < 0 && !h->lingering))
 			pev_bev_free(h);
 		if (h->bev == NULL)
 			pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(loop));

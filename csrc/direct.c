@@ -175,7 +175,7 @@ before_direct_free(struct pev_bev *h)
 	event_del(&h->bev->ev_read); /* libevent must forget the descriptor before its number is used again */
 	event_del(&h->bev->ev_write);
 	if (fd >= 0 && (h->options & BEV_OPT_CLOSE_ON_FREE))
-		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->time_left);
+		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->patience);
 }
 
 static const struct pev_layer direct_layer = {

@@ -299,7 +299,7 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 	if (!(what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)))
 		return;
 	if (h->under != NULL)
-		h->under->time_left = 0;
+		h->under->patience = 0;
 	pev_bev_free(h);
 }
 
