@@ -179,6 +179,8 @@ stop_after_error(struct pev_bev *h, short what)
 {
 	if (what & BEV_EVENT_WRITING)
 		pev_bev_last_words(h);
+	if (h->bev == NULL)
+		return; /* one above that was closing has freed it */
 	h->paused = 0;
 	if (h->layer != NULL && h->layer->stop_reading != NULL)
 		h->layer->stop_reading(h);

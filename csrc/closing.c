@@ -244,6 +244,8 @@ static void
 on_sent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 {
 	struct pev_bev *top = arg;
+	while (top->over != NULL)
+		top = top->over;
 	if (info->n_deleted && evbuffer_get_length(buf) == 0 && top->bev != NULL)
 		bufferevent_trigger(top->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
@@ -252,11 +254,8 @@ on_sent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 void
 pev_call_when_sent(struct pev_bev *h)
 {
-	struct pev_bev *top = h;
-	while (top->over != NULL)
-		top = top->over;
 	if (h->sent_callback == NULL)
-		h->sent_callback = evbuffer_add_cb(h->bev->output, on_sent, top);
+		h->sent_callback = evbuffer_add_cb(h->bev->output, on_sent, h);
 }
 
 /* Closing, and all has gone down to the one below: whether nothing waits there and further down that must be sent before

@@ -88,7 +88,7 @@ start_farewell(struct pev_loop *loop, int fd, const struct timeval *tv)
 		pev_delete(f);
 		return -ENOMEM;
 	}
-	pev_source_init(&f->source, loop, 0, PEV_LAYER_BUFFEREVENT, end_farewell, end_farewell);
+	pev_source_init(&f->source, loop, 0, PEV_LAYER_FAREWELL, end_farewell, end_farewell);
 	return 0;
 }
 

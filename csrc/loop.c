@@ -205,6 +205,10 @@ void
 pev_loop_free(struct pev_loop *loop)
 {
 	struct pev_source *source;
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
+		pev_fresh_forget(h);
+	pev_fast_forget_waiting(loop);
 	while ((source = TAILQ_FIRST(&loop->children)) != NULL)
 		pev_source_leave(source);
 	pev_fork_remove(loop);

@@ -11,6 +11,14 @@ pev_lock_signals(void)
 	pthread_mutex_lock(&signals_lock);
 }
 
+/* In a forked child: threads that ran a loop aren't there. */
+void
+pev_forget_signals(void)
+{
+	if (signals_loop != NULL && !pev_runs_here(signals_loop))
+		signals_loop = NULL;
+}
+
 void
 pev_unlock_signals(void)
 {
