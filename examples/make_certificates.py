@@ -2,8 +2,8 @@
 
     python make_certificates.py [--folder .] [--name example.test ...] [--days 30] [--password secret]
 
-Writes, as PEM: ca.pem and ca-key.pem, the authority; cert.pem, key.pem and server.csr, the server's; client.pem, client-key.pem;
-self-signed.pem, which nobody has signed but itself; and server.p12, the server's certificate and key as PKCS#12. Keys are
+Writes, as PEM: ca.pem and ca-key.pem, the authority; cert.pem, key.pem and server.csr, the server's; client.pem and
+client-key.pem; self-signed.pem, which nobody has signed but itself; and server.p12, cert.pem and key.pem as PKCS#12. Keys are
 encrypted where there is a password. Needs the library "cryptography" (pip install cryptography); where one certificate for
 localhost will do, the openssl command in README.md makes it under the same names.
 """
