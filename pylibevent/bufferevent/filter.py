@@ -59,9 +59,10 @@ class FilterBufferEvent(BufferEvent):
 
     * ``OK``: it did something. It is called again while there is something left to take, and room.
     * ``NEED_MORE``: it can do nothing more with what there is. What it has added counts.
-    * ``ERROR``: the stream is broken. The event callback gets ERROR, ``error`` says why, and nothing comes after that: the
-      exception in the filter's own ``error``, if it has one. The same
-      happens when a filter raises; its exception then also comes out of the loop, after the callbacks of the pass.
+    * ``ERROR``: the stream is broken. The event callback gets ERROR, and nothing comes after that; ``error`` says why: the
+      exception in the filter's own ``error``, if it has one. What this call has added stands in the input, but no read
+      callback comes for it: a filter that wants one says OK first. The same happens when a filter raises; its exception
+      then also comes out of the loop, after the callbacks of the pass.
 
     ``limit`` is how many bytes it should add at most, so that the destination stays at its high mark; None: no limit. A filter
     that stopped there is called again, perhaps with an empty source, when there is room. ``mode`` is NORMAL; FLUSH, where
