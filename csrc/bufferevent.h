@@ -164,10 +164,17 @@ int pev_socket_give(struct pev_bev *h, int fd);
 /* ---- closing.c ---- */
 
 void pev_bev_free(struct pev_bev *h);
-void pev_bev_step(struct pev_bev *h);
 void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
+
+/* ---- linger.c ---- */
+
+void pev_linger_patience(struct pev_bev *h, double seconds);
+int pev_linger_start(struct pev_bev *h, double seconds);
+void pev_linger_end(struct pev_bev *h);
+int pev_bev_is_busy(const struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
 void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
@@ -175,7 +182,6 @@ int pev_end_is_early(const struct pev_bev *h);
 /* ---- farewell.c ---- */
 
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
-/* How many bytes the system holds that the peer does not have. */
 size_t pev_unsent(int fd);
 
 /* ---- lastwords.c ---- */
