@@ -192,7 +192,7 @@ class FilterBufferEvent(BufferEvent):
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it (``bufferevent_free``): what was written goes out first, and the output filter finishes; the loop goes on
-        sending while the peer takes anything. Idempotent; allowed in every callback, in filters too. No callback comes after it.
+        sending while the peer takes anything. Idempotent; allowed in every callback, filters too. No callback comes after it.
 
         Args:
             timeout: Seconds from 0 to 1e9 without any headway, after which what is left is dropped. 0: drop it at once.
