@@ -275,6 +275,23 @@ def test_of_two_that_make_a_key_at_once_one_follows(clock: Clock) -> None:
     assert mine in keys.keys  # the tickets that were given out meanwhile
 
 
+def test_after_making_a_key_it_looks_again_soon(base: ev.EventBase, certificates: Any, clock: Clock) -> None:
+    """Servers that are started together make their keys together."""
+    store = Racing()
+    keys = ev.TicketKeys(store=store)
+    store.put(*store.after)
+    clock.now += 0.05
+    meet(base, with_keys(certificates, keys), make_client(certificates))
+    assert keys.keys[0] == store.after[1]
+    looked: list[bytes] = []
+    store.get = lambda id, get=store.get: looked.append(id) or get(id)  # type: ignore[assignment, misc]
+    clock.now += 10
+    for _ in range(3):
+        meet(base, with_keys(certificates, keys), make_client(certificates))
+        clock.now += 1
+    assert len(looked) == len(set(looked))  # it has settled
+
+
 def test_it_looks_again_by_itself(base: ev.EventBase, certificates: Any, clock: Clock) -> None:
     store = ev.MemorySessionStore()
     keys = ev.TicketKeys(store=store, rotation=1000)

@@ -30,7 +30,10 @@ ROTATION = 12 * 3600.0
 """Seconds that a key seals new tickets. Caddy changes its keys as often."""
 
 LOOK = 10.0
-"""Seconds between two looks into the store. Of two processes that made the same slot's key at once, one follows the other."""
+"""Seconds between two looks into the store."""
+SOON = 0.02
+"""The same for LOOK seconds after a key was made here: processes that are started together make the same slot's at once, and
+follow the last."""
 
 _logger = logging.getLogger("pylibevent")
 
@@ -48,7 +51,7 @@ class TicketKeys(Handle):
         keep: How many keys are kept, from 2 to 15. A ticket can be used for at least ``rotation`` times ``keep - 1`` seconds.
     """
 
-    __slots__ = ("_due", "_given", "_keep", "_lock", "_made", "_rotation", "_store")
+    __slots__ = ("_due", "_given", "_keep", "_lock", "_made", "_rotation", "_store", "_unsure_until")
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class TicketKeys(Handle):
         self._given = keys is not None
         self._lock = threading.Lock()
         self._made: dict[int, bytes] = {}  # by slot, what this process made or saw
+        self._unsure_until = 0.0
         self._own(check_pointer(lib.pev_ticket_keys_new(), "a TicketKeys"))
         self._set(given)
         self._due = 0.0 if self._store is not None else time.monotonic() + self._rotation
@@ -144,12 +148,14 @@ class TicketKeys(Handle):
 
     def _look(self, store: SessionStore) -> None:
         """Take over what the store says."""
-        now = time.time()
-        slot = int(now // self._rotation)
-        self._due = time.monotonic() + min(LOOK, self._rotation / 10)
+        slot = int(time.time() // self._rotation)
+        now = time.monotonic()
+        usual = min(LOOK, self._rotation / 10)
+        self._due = now + (SOON if now < self._unsure_until else usual)
         try:
             shared = {n: self._shared(store, n, make=n >= slot) for n in range(slot - self._keep + 1, slot + 2)}
         except Exception as error:
+            self._due = now + usual
             why = f"{type(error).__name__}: {error}"  # a record that keeps the error keeps all that it passed
             _logger.warning("ticket keys: %r failed, the keys stay as they are: %s", store, why)
             return
@@ -166,6 +172,7 @@ class TicketKeys(Handle):
         if key is None and make:
             store.put(name, self._made.get(slot) or make_key(), self._rotation * (self._keep + 1))
             key = store.get(name)  # somebody else may have been faster, or slower
+            self._due, self._unsure_until = time.monotonic() + SOON, time.monotonic() + LOOK
         if key is None and not make:
             return None
         if not isinstance(key, bytes) or len(key) != KEY_SIZE:
