@@ -16,7 +16,7 @@ from .addresses import Address, from_c, parse_address, to_c
 from .bufferevent.socket import SocketBufferEvent
 from .dns_request import DNSCallback, DNSRequest
 from .errors import ClosedError, check, check_base, check_callable, check_flags, check_int, check_pointer
-from .flags import NamedFlag
+from .flags import NamedFlag, own_operators
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -25,6 +25,7 @@ _MOST_NAME = 255
 _RESOLV_CONF = ("", "can't be opened", "can't be looked at", "is too large", "no memory", "ended early", "names no server")
 
 
+@own_operators
 class DNSOption(NamedFlag):
     """Which parts of a resolv.conf to use (``DNS_OPTION_*``)."""
 

@@ -13,13 +13,16 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._libevent import ffi, lib
 from ._library import drain_log
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
+
+_Choice = TypeVar("_Choice", bound=IntEnum)
 
 MAX_SECONDS = 1e9
 MAX_INT = 2**31 - 1
@@ -274,13 +277,24 @@ def check_flags(value: Any, kind: type[Any], allowed: int, name: str) -> int:
     """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
     if type(value) is kind:
         bits: int = value._value_  # int() takes longer
-    elif isinstance(value, bool) or not isinstance(value, int):
+    elif type(value) is int:
+        bits = value
+    elif isinstance(value, bool | Enum) or not isinstance(value, int):
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
     else:
         bits = int(value)
     if bits & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
     return bits
+
+
+def check_choice(value: Any, kind: type[_Choice], name: str) -> _Choice:
+    """The value as one of these; TypeError, ValueError otherwise."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, bool | Enum):
+        raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
+    return kind(value)
 
 
 def check_descriptor(value: object, name: str) -> int:

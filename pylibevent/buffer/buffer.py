@@ -17,6 +17,7 @@ from ..errors import (
     as_bytes,
     check,
     check_callable,
+    check_choice,
     check_descriptor,
     check_int,
     check_pointer,
@@ -263,7 +264,7 @@ class Buffer(Watched):
             The line, or None while there is no whole one.
         """
         line, n = ffi.new("char **"), ffi.new("size_t *")
-        if not check(lib.pev_buffer_readline(self._h, EOLStyle(style), line, n), self):
+        if not check(lib.pev_buffer_readline(self._h, check_choice(style, EOLStyle, "style"), line, n), self):
             return None
         try:
             out = bytes(ffi.buffer(line[0], n[0]))
@@ -382,8 +383,8 @@ class Buffer(Watched):
         Returns:
             Its position and its length, or None.
         """
-        n = ffi.new("size_t *")
-        found = lib.pev_buffer_search_eol(self._h, EOLStyle(style), check_int(start, "start", 0, MAX_SIZE), n)
+        n, style = ffi.new("size_t *"), check_choice(style, EOLStyle, "style")
+        found = lib.pev_buffer_search_eol(self._h, style, check_int(start, "start", 0, MAX_SIZE), n)
         position = self._found(found)
         return None if position is None else (position, int(n[0]))
 
