@@ -125,7 +125,7 @@ class DNSBase(Handle):
         """
         if not host:
             raise ValueError("host must not be empty")
-        address = to_c((host, 0))
+        address = to_c((host, 0), "resolve_ipv4() and resolve_ipv6() take names")
         number = self._new(callback)
         handle = lib.pev_dns_reverse(self._h, address, 0, number)
         return DNSRequest._made(self, check_pointer(handle, self), number, host, -1, callback)
@@ -148,7 +148,7 @@ class DNSBase(Handle):
         parts: Any = parse_address(address) if isinstance(address, str) else address
         if not isinstance(parts, tuple):
             raise TypeError(f"address must be a tuple (host, port) or a str, not {type(address).__name__}")
-        c_address = to_c(parts)
+        c_address = to_c(parts, "there is nobody to ask for it yet")
         c_address.port = c_address.port or 53
         check(lib.pev_dns_add_nameserver(self._h, c_address), f"the name server {address!r}")
 

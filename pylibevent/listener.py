@@ -28,6 +28,7 @@ _DEFAULT_BACKLOG = 128
 _MOST_PAUSE = 1e6
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # told to Python's object it costs no look at the descriptor
 _MOST_BACKLOG = 2**31 - 1
+_NAMES = "'127.0.0.1' or '::1' is for this machine alone, '' for all its IPv4 addresses, '::' for all"
 
 
 class Listener(Handle):
@@ -112,7 +113,7 @@ class Listener(Handle):
             ValueError: The address isn't one.
         """
         check_base(base)
-        c_address = to_c(address)
+        c_address = to_c(address, _NAMES)
         options = lib.LEV_OPT_CLOSE_ON_FREE | _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         local = is_local_name(address)
         for given, flag in (

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from .._libevent import ffi, lib
-from ..addresses import Address
+from ..addresses import Address, check_path
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..errors import BufferedDataError, check, check_seconds
 from ..flags import Option
@@ -29,6 +29,7 @@ def check_bare(underlying: BufferEvent) -> None:
 
 def host_of(address: Address) -> tuple[str | None, int]:
     """Host and port of an address that has them; what is wrong with others is told where they are used."""
+    check_path(address)
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
         return address[0], address[1]
     return None, 0
