@@ -194,19 +194,35 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
     lib.PEV_EDEEP: (RuntimeError, f"{{}} stands on others already, and at most {lib.PEV_MOST_LAYERS} may stand on each other"),
     lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
+    lib.PEV_ELISTENS: (ValueError, "sock must be a stream that carries bytes: one that listens is for Listener.from_socket()"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),
     errno.ERANGE: (ValueError, "{}: beyond the end of the file"),
     lib.PEV_EVALUE: (ValueError, "{}: not a value that libevent takes here"),
 }
 
 
-def failure(code: int, subject: object) -> BaseException:
-    """The exception for a code of C's, given as a positive number."""
+_NAMED = frozenset({errno.EBADF, errno.EPERM, errno.EINVAL, errno.ENOTCONN})
+"""Where one wants to know with what, and nobody is in a hurry, as with EAGAIN."""
+
+
+def failure(code: int, subject: object, about: str | None = None) -> BaseException:
+    """The exception for a code of C's, given as a positive number.
+
+    Args:
+        code: The number.
+        subject: What was used, or what was done, as text.
+        about: What the system refused, where that isn't the subject.
+    """
     drain_log()
     if code in _OWN:
         kind, text = _OWN[code]
         return kind(text.format(subject if isinstance(subject, str) else repr(subject)))
-    return OSError(code, os.strerror(code))
+    if about is None and isinstance(subject, str):
+        about = subject
+    elif about is None and code in _NAMED:
+        about = repr(subject)
+    text = os.strerror(code)
+    return OSError(code, text if about is None else f"{text}: {about}")
 
 
 def check(code: int, subject: object) -> int:
@@ -308,6 +324,8 @@ def check_descriptor(value: object, name: str) -> int:
         value = fileno()
         if not isinstance(value, int):
             raise TypeError(f"{name}.fileno() must return an int, not {type(value).__name__}")
+        if value == -1:
+            raise ValueError(f"{name} must be open, and has no descriptor: it is closed, or was taken over")
     if not 0 <= value <= 0x7FFFFFFF:
         raise ValueError(f"{name} must be an open descriptor, not {value}")
     return value

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from ._handle import Handle, next_id
 from ._libevent import ffi, lib
 from .addresses import Address, from_c, is_local_name, to_c
-from .errors import check, check_base, check_callable, check_descriptor, check_int, check_pointer, check_seconds
+from .errors import check, check_base, check_callable, check_descriptor, check_int, check_pointer, check_seconds, failure
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -380,7 +380,10 @@ def _check_callbacks(callback: object, error: object) -> None:
 @contextlib.contextmanager
 def _borrowed(fd: int, family: int = -1) -> Any:
     """A socket object on somebody else's descriptor."""
-    sock = socket.socket(family, fileno=fd) if family >= 0 else socket.socket(fileno=fd)
+    try:
+        sock = socket.socket(family, fileno=fd) if family >= 0 else socket.socket(fileno=fd)
+    except OSError as error:
+        raise failure(error.errno or errno.EBADF, f"descriptor {fd}") from None
     try:
         yield sock
     finally:

@@ -23,6 +23,7 @@ from ..errors import (
     check_pointer,
     check_size,
     check_two,
+    failure,
 )
 from ..flags import EOLStyle
 from .callbacks import Watched
@@ -416,7 +417,10 @@ class Buffer(Watched):
         Raises:
             OSError: BlockingIOError if nothing is there.
         """
-        n = check(lib.pev_buffer_read_fd(self._h, check_descriptor(fd, "fd"), check_int(size, "size", -1, MAX_INT)), self)
+        number = check_descriptor(fd, "fd")
+        n: int = lib.pev_buffer_read_fd(self._h, number, check_int(size, "size", -1, MAX_INT))
+        if n < 0:
+            raise failure(-n, self, f"descriptor {number}")
         self._settle()
         return n
 
@@ -433,7 +437,10 @@ class Buffer(Watched):
         Raises:
             OSError: BlockingIOError if the descriptor takes nothing now.
         """
-        n = check(lib.pev_buffer_write_fd(self._h, check_descriptor(fd, "fd"), check_size(size)), self)
+        number = check_descriptor(fd, "fd")
+        n: int = lib.pev_buffer_write_fd(self._h, number, check_size(size))
+        if n < 0:
+            raise failure(-n, self, f"descriptor {number}")
         self._settle()
         return n
 

@@ -21,7 +21,8 @@ from .._libevent import ffi, lib
 from ..addresses import Address
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import check_options
-from ..errors import check, check_base, check_descriptor, check_pointer, tls_error
+from ..bufferevent.socket import check_stream, type_of
+from ..errors import check, check_base, check_descriptor, check_pointer, failure, tls_error
 from ..flags import Option
 from .answers import connections, current_context
 from .arguments import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 _CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
+_STREAM = int(socket.SOCK_STREAM)
 _whole = object.__new__
 
 
@@ -163,6 +165,8 @@ class TLSBufferEvent(Ending):
     def _accept_at_once(cls, base: EventBase, sock: socket.socket, ctx: TLSContext, bits: int, limit: float) -> Self:
         """What servers do for each connection, in one step; the object for the one below is made when somebody asks for it."""
         check_base(base)
+        if type_of(sock) != _STREAM:  # a call less
+            check_stream(sock)
         fd = sock.fileno() if type(sock) is socket.socket else -1
         if fd < 0:
             fd = check_descriptor(sock, "sock")
@@ -171,7 +175,8 @@ class TLSBufferEvent(Ending):
         below, number = next_id(), next_id()
         self = _whole(cls) if cls is TLSBufferEvent else cls.__new__(cls)
         handle = lib.pev_ssl_accept(base._h, ctx._h, fd, sock.gettimeout() == 0, bits, limit, below, number)
-        check_pointer(handle, base)
+        if not handle:
+            raise failure(ffi.errno, base, f"descriptor {fd}")
         self._begin_with(ctx, limit, handle, base, number, bits)
         self._below = below
         self._server_side = True
