@@ -33,6 +33,7 @@ enum {
 	PEV_ECARRIES,        /* another bufferevent stands on this one */
 	PEV_ENOLIMIT,        /* it has no rate limit of its own */
 	PEV_EDEEP,           /* PEV_MOST_LAYERS stand on each other */
+	PEV_ESELF,           /* a buffer can't be moved onto itself */
 	PEV_ELISTENS         /* a socket that listens, where one is wanted that carries bytes */
 };
 

@@ -60,7 +60,7 @@ class DNSBase(Handle):
         self._base = base
         self._id = next_id()
         self._closed = False
-        self._own(check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase"))
+        self._own(check_pointer(lib.pev_dns_new(base._h, flags, self._id), base))
 
     @property
     def base(self) -> EventBase:

@@ -135,6 +135,13 @@ def _describe(error: TLSError, codes: list[int]) -> None:
         error.alert = alert_of(lib.pev_tls_reason_number(error.code) - _ALERT_REASONS)
 
 
+def no_key_error(where: str) -> TLSError:
+    """The exception for a file without the key that should be in it; of OpenSSL one hears "unsupported"."""
+    error = TLSError(ssl.SSL_ERROR_SSL, f"no private key in {where}")
+    error.library, error.reason = "SSL", "NO_PRIVATE_KEY_ASSIGNED"
+    return error
+
+
 def tls_error(codes: list[int], *, doing: str = "") -> TLSError:
     """The exception for what OpenSSL's queue held, oldest first."""
     texts = [_tls_parts(code)[1] for code in codes]
@@ -194,6 +201,7 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
     lib.PEV_EDEEP: (RuntimeError, f"{{}} stands on others already, and at most {lib.PEV_MOST_LAYERS} may stand on each other"),
     lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
+    lib.PEV_ESELF: (ValueError, "{} can't be moved onto itself"),
     lib.PEV_ELISTENS: (ValueError, "sock must be a stream that carries bytes: one that listens is for Listener.from_socket()"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),
     errno.ERANGE: (ValueError, "{}: beyond the end of the file"),
@@ -216,7 +224,9 @@ def failure(code: int, subject: object, about: str | None = None) -> BaseExcepti
     drain_log()
     if code in _OWN:
         kind, text = _OWN[code]
-        return kind(text.format(subject if isinstance(subject, str) else repr(subject)))
+        said = text.format(subject if isinstance(subject, str) else repr(subject))
+        instead = getattr(type(subject), "_instead", None) if code == lib.PEV_EFROZEN else None
+        return kind(f"{said}{instead(subject)}" if instead is not None else said)
     if about is None and isinstance(subject, str):
         about = subject
     elif about is None and code in _NAMED:

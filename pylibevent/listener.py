@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from ._handle import Handle, next_id
 from ._libevent import ffi, lib
 from .addresses import Address, from_c, is_local_name, to_c
-from .errors import check, check_base, check_callable, check_descriptor, check_int, check_pointer, check_seconds, failure
+from .errors import check, check_base, check_callable, check_descriptor, check_int, check_seconds, failure
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -70,7 +70,7 @@ class Listener(Handle):
     _taken: Any
     """Where C puts a descriptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
 
     @classmethod
@@ -127,7 +127,9 @@ class Listener(Handle):
         _check_callbacks(callback, error)
         number = next_id()
         handle = lib.pev_listener_bind(base._h, c_address, options, backlog, number)
-        self = cls._made(base, check_pointer(handle, f"listening on {address!r}"), number, c_address.family, callback, error)
+        if not handle:
+            raise failure(ffi.errno, base, f"listening on {address!r}")
+        self = cls._made(base, handle, number, c_address.family, callback, error)
         self._blocking = bool(blocking_sockets)
         return self
 
@@ -174,7 +176,9 @@ class Listener(Handle):
         options = _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         options |= lib.LEV_OPT_CLOSE_ON_FREE if close else 0
         number = next_id()
-        handle = check_pointer(lib.pev_listener_new(base._h, fd, options, queue, number), f"listening on descriptor {fd}")
+        handle = lib.pev_listener_new(base._h, fd, options, queue, number)
+        if not handle:
+            raise failure(ffi.errno, base, f"listening on descriptor {fd}")
         self = cls._made(base, handle, number, family, callback, error)
         self._owner = sock
         self._blocking = bool(blocking_sockets)

@@ -472,6 +472,14 @@ class Buffer(Watched):
         """Undo freeze() (``evbuffer_unfreeze``)."""
         check(lib.pev_buffer_unfreeze(self._h, bool(start)), self)
 
+    def _instead(self) -> str:
+        """What to use where an end can't be changed, for the message."""
+        if self._owner is None:
+            return ""
+        if getattr(self._owner, "_output", None) is self:
+            return ": only its bufferevent takes from its output, to send it; abort() of that drops what isn't sent"
+        return ": only its bufferevent adds to its input; write() of that sends bytes"
+
     # ------------------------------------------------------------ the end
 
     def close(self) -> None:
@@ -481,7 +489,12 @@ class Buffer(Watched):
             BufferError: Memoryviews of the buffer exist.
             TypeError: It is a bufferevent's.
         """
-        check(lib.pev_buffer_close(self._h), self)
+        code = lib.pev_buffer_close(self._h)
+        if code == -lib.PEV_EKIND and self._owner is None:
+            raise TypeError(f"{self!r} is lent to the filter, and closed when that returns")
+        if code == -lib.PEV_EKIND:
+            raise TypeError(f"{self!r} is closed with its bufferevent, by close() of that")
+        check(code, self)
         watched.pop(self._id, None)
         self._callbacks = ()
         self._settle()

@@ -12,9 +12,9 @@ from ..errors import BufferedDataError, check, check_seconds
 from ..flags import Option
 from .client_sessions import SessionKey
 from .context import TLSContext
+from .names import host_name
 from .session import TLSSession
 
-_MOST_NAME = 253
 _THREADSAFE, _DEFER = int(Option.THREADSAFE), int(Option.DEFER_CALLBACKS)
 
 
@@ -104,11 +104,4 @@ def check_server_hostname(name: str | None, ctx: TLSContext) -> tuple[Any, bool]
         return str(ipaddress.ip_address(name)).encode(), True
     except ValueError:
         pass
-    plain = name.removesuffix(".")
-    try:
-        raw = plain.encode("ascii") if plain.isascii() else plain.encode("idna")
-    except UnicodeError as error:
-        raise ValueError(f"server_hostname isn't a host name: {name!r}: {error}") from None
-    if not 0 < len(raw) <= _MOST_NAME or raw.startswith(b"."):
-        raise ValueError(f"server_hostname must be a host name of 1 to {_MOST_NAME} bytes, not {name!r}")
-    return raw, False
+    return host_name(name, f"server_hostname isn't a host name: {name!r}").encode(), False

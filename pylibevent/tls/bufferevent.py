@@ -64,7 +64,7 @@ class TLSBufferEvent(Ending):
     """The number of the one below that there is no object for yet; 0: none."""
     _chosen: TLSContext | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a TLSBufferEvent isn't made itself: use TLSBufferEvent.connect(), .accept() or .wrap()")
 
     @classmethod
@@ -344,7 +344,7 @@ class TLSBufferEvent(Ending):
             error = tls_error([], doing="TLS 1.3 has no renegotiation, but key_update()")
             error.library, error.reason = "SSL", "NO_RENEGOTIATION"
             raise error
-        check(lib.pev_ssl_renegotiate(self._h), self)
+        self._check_open(lib.pev_ssl_renegotiate(self._h))
 
 
 BufferEvent._wrap = TLSBufferEvent.wrap
