@@ -7,6 +7,7 @@ callbacks: the user, or the TLS layer above.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -28,7 +29,9 @@ _CONNECT_FAILED, _EVENTS = lib.PEV_NOTE_CONNECT_FAILED, lib.PEV_NOTE_EVENTS
 _CONNECTED = int(What.CONNECTED) << _EVENTS
 _CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
 _STREAM, _SEQUENCE = int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
-type_of: Callable[[socket.socket], int] = socket.SocketType.type.__get__  # socket.socket.type makes an enum's member of it
+SystemSocket = _socket.socket
+"""What Python's class stands on; one that has taken its place may not."""
+type_of: Callable[[_socket.socket], int] = SystemSocket.type.__get__  # socket.socket.type makes an enum's member of it
 _FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
@@ -291,7 +294,7 @@ class SocketBufferEvent(BufferEvent):
 
 def _take(sock: object, nodelay: bool) -> int:
     """The descriptor, ready to be used, or -1."""
-    if type(sock) is socket.socket or isinstance(sock, socket.socket):
+    if isinstance(sock, SystemSocket):
         check_stream(sock)
     elif sock is None or (isinstance(sock, int) and sock == -1):
         return -1
@@ -302,7 +305,7 @@ def _take(sock: object, nodelay: bool) -> int:
     return fd
 
 
-def check_stream(sock: socket.socket) -> None:
+def check_stream(sock: _socket.socket) -> None:
     """ValueError for a socket without connections: datagrams would be taken for a stream, each cut or joined anyhow."""
     if (kind := type_of(sock)) != _STREAM and kind != _SEQUENCE:
         raise ValueError(f"sock must be a stream socket, not one of {getattr(sock.type, 'name', sock.type)}")

@@ -21,7 +21,7 @@ from .._libevent import ffi, lib
 from ..addresses import Address
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import check_options
-from ..bufferevent.socket import check_stream, type_of
+from ..bufferevent.socket import SystemSocket, check_stream, type_of
 from ..errors import check, check_base, check_descriptor, check_pointer, failure, tls_error
 from ..flags import Option
 from .answers import connections, current_context
@@ -151,7 +151,7 @@ class TLSBufferEvent(Ending):
         check_context(ctx, server_side=True)
         limit = handshake_limit(handshake_timeout, ctx)
         bits = check_options(options)
-        if not direct and isinstance(sock, socket.socket) and bits & _CLOSE_ON_FREE:
+        if not direct and isinstance(sock, SystemSocket) and bits & _CLOSE_ON_FREE:
             return cls._accept_at_once(base, sock, ctx, bits, limit)
         options = Option(bits)
         socket_bev = SocketBufferEvent(base, sock, options)
@@ -162,7 +162,7 @@ class TLSBufferEvent(Ending):
             raise
 
     @classmethod
-    def _accept_at_once(cls, base: EventBase, sock: socket.socket, ctx: TLSContext, bits: int, limit: float) -> Self:
+    def _accept_at_once(cls, base: EventBase, sock: SystemSocket, ctx: TLSContext, bits: int, limit: float) -> Self:
         """What servers do for each connection, in one step; the object for the one below is made when somebody asks for it."""
         check_base(base)
         if type_of(sock) != _STREAM:  # a call less
