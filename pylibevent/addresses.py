@@ -1,7 +1,8 @@
 """Socket addresses as Python's socket module writes them, to C and back.
 
 ``(host, port)`` and ``(host, port, flowinfo, scope_id)`` with a numeric host are IPv4 and IPv6; a str, bytes or path is an
-AF_UNIX path, and an abstract name where it starts with a zero byte.
+AF_UNIX path, and an abstract name where it starts with a zero byte. A str such as ``"0.0.0.0:80"`` is refused: who writes it
+doesn't mean a path.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ class SocketBufferEvent(BufferEvent):
     Raises:
         TypeError: An object other than a socket, with CLOSE_ON_FREE: both would close the descriptor.
         OSError: The descriptor isn't open.
-        ValueError: Options that exclude each other.
+        ValueError: Options that exclude each other; a socket of datagrams, one that is closed or was taken over, or a blocking
+            one that listens.
     """
 
     __slots__ = ("_addresses", "_failure", "_lookup", "_nodelay", "_owner")

@@ -145,7 +145,7 @@ class TLSBufferEvent(Ending):
             direct: The socket form: see wrap().
 
         Raises:
-            ValueError: The context is for clients.
+            ValueError: The context is for clients; or as for SocketBufferEvent.
             TLSError: OpenSSL refused.
         """
         check_context(ctx, server_side=True)
