@@ -26,7 +26,7 @@ NAMES += ["tls", "ssl", "handshake", "ask", "credentials", "hello", "verify", "c
 NAMES += ["finish", "inspect", "session", "ticket", "seal", "pause", "certify", "offer", "approve", "deadline"]
 SOURCES = [*NAMES, "visit", "source", "pass", "wake", "rest", "signals", "listing"]
 SOURCES += ["content", "chains", "search", "span", "change", "reference", "lending"]
-SOURCES += ["transfer", "settings", "watermark", "socket", "closing", "farewell", "lastwords", "idle", "pump"]
+SOURCES += ["transfer", "settings", "watermark", "socket", "closing", "linger", "farewell", "lastwords", "idle", "pump"]
 SOURCES += ["group", "meter", "clock", "fast", "fresh", "resolve"]
 SOURCES += ["accept", "below", "stream", "records", "room", "rekey", "resumption", "link", "cache", "policy"]
 

@@ -1,7 +1,8 @@
-"""python -m benchmarks [--quick] [--only SECTION ...] [--docs DIRECTORY]
+"""python -m benchmarks [--quick] [--only SECTION ...] [--docs DIRECTORY] [--report-only]
 
 Measures pylibevent beside bare epoll, a C program on libevent, uvloop, asyncio and gevent, and prints tables. With --docs it
-writes benchmarks.md, benchmarks.json and benchmarks.svg there.
+writes benchmarks.md, benchmarks.json and benchmarks.svg there; with --report-only too it measures nothing, and writes the page
+and the picture anew from the JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +33,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how many rounds (5)")
     parser.add_argument("--seconds", type=float, help="how long each server is measured in a round (1)")
     parser.add_argument("--docs", type=Path, help="write the page, the JSON and the picture into this directory")
+    parser.add_argument("--report-only", action="store_true", help="measure nothing: write the page from the JSON in --docs")
     options = parser.parse_args()
+    if options.report_only:
+        if options.docs is None:
+            parser.error("--report-only needs --docs, where benchmarks.json is")
+        report.write(options.docs, *report.from_json((options.docs / "benchmarks.json").read_text()))
+        return
+    facts = report.machine()  # before anything changes
     plan = QUICK if options.quick else Plan()
     chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name) is not None}
     plan = dataclasses.replace(plan, **chosen)
@@ -49,12 +57,8 @@ def main() -> None:
                 note("")
                 print(report.text(sections[-1]), flush=True)
     if options.docs is not None:
-        facts = report.machine()
-        drawn = [section for section in sections if section.name in ("tcp", "tls")]
-        (options.docs / "benchmarks.svg").write_text(report.picture(drawn))
         (options.docs / "benchmarks.json").write_text(report.as_json(sections, facts))
-        page = report.page(sections, facts, plan.rounds, plan.connections, "benchmarks.svg")
-        (options.docs / "benchmarks.md").write_text(page)
+        report.write(options.docs, sections, facts)
     if failed:
         raise SystemExit("\n".join(failed))
 

@@ -1,4 +1,4 @@
-/* The floor: an echo server on bare epoll and bare OpenSSL, without any library of events.
+/* To compare with: an echo server on bare epoll and bare OpenSSL, without any library of events.
  *
  *   echo_bare PORT [CERTIFICATE KEY] */
 #define _GNU_SOURCE

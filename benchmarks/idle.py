@@ -7,7 +7,7 @@ import resource
 import socket
 import time
 
-from .measure import Goal, Note, Plan, Section, available
+from .measure import Note, Plan, Section, available
 from .servers import HOST, Tools, load, running
 
 ACTIVE, SIZE = 32, 64
@@ -38,8 +38,7 @@ def connect(port: int, number: int) -> list[socket.socket]:
 def idle(tools: Tools, plan: Plan, note: Note) -> Section:
     """Server time per message of 32 connections, with and without many idle ones beside them."""
     crowd = min(plan.idle_crowd, allow_many() - 200)
-    goals = [Goal("idle", "none", {"pylibevent copy": 1.0})]
-    section = Section("idle", f"Echo of {SIZE} B over TCP beside {crowd} idle connections", "us a message", goals=goals)
+    section = Section("idle", f"Echo of {SIZE} B over TCP beside {crowd} idle connections", "us a message")
     rows = {"ours-copy": "pylibevent copy", "uvloop": "uvloop Protocol"}
     for number in range(plan.rounds):
         for kind in available(*rows):

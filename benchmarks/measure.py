@@ -1,6 +1,7 @@
 """What is measured. Each section alternates its subjects in every round, so that all meet the same noise.
 
-A section's figures are lists with one number a round. Ratios are taken round by round, and then their median.
+A section's figures are lists with one number a round. Ratios are taken round by round, and then their median; what they
+shall be stands in aims.py.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .aims import HANDSHAKES, TIMERS
 from .servers import HERE, HOST, SERVER_CORE, Tools, environment, load, pin, running
 
 NAMES = {
@@ -55,15 +57,6 @@ QUICK = Plan(rounds=1, seconds=0.3, sizes=(64, 16 * 1024), idle=(200, 60), idle_
 
 
 @dataclass
-class Goal:
-    """A ratio that is aimed at: one subject's figure to another's, at most so much, by row."""
-
-    subject: str
-    peer: str
-    at_most: dict[str, float]
-
-
-@dataclass
 class Section:
     """A table: rows by name, subjects by kind, a list of figures in each cell."""
 
@@ -71,7 +64,6 @@ class Section:
     title: str
     unit: str
     rows: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    goals: list[Goal] = field(default_factory=list)
 
     def add(self, row: str, subject: str, figure: float) -> None:
         """One more figure of a round."""
@@ -81,11 +73,6 @@ class Section:
 def size_name(size: int) -> str:
     """As people write it."""
     return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
-
-
-def same(names: Iterable[str], ratio: float) -> dict[str, float]:
-    """One aim for all rows."""
-    return dict.fromkeys(names, ratio)
 
 
 Note = Callable[[str], None]
@@ -98,34 +85,20 @@ def available(*kinds: str) -> list[str]:
 
 # ---------------------------------------------------------------- echo
 
-EVERY = "64 B", "1 KiB", "16 KiB", "128 KiB"
 TCP_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "ours-relay", "uvloop", "asyncio", "gevent"
 TLS_SUBJECTS = "bare", "libevent", "ours-copy", "ours-move", "ours-relay", "uvloop", "asyncio", "asyncio-streams"
-TCP_GOALS = [
-    Goal("ours-copy", "uvloop", same(EVERY, 1.0)),
-    Goal("ours-move", "ours-copy", same(EVERY, 0.9)),
-    Goal("ours-relay", "libevent", {"64 B": 1.1, "128 KiB": 0.25}),
-]
-TLS_GOALS = [
-    Goal("ours-copy", "uvloop", same(EVERY, 1.0)),
-    Goal("ours-copy", "asyncio", dict(zip(EVERY, (0.5, 0.5, 0.75, 0.8), strict=True))),
-    Goal("ours-move", "ours-copy", same(EVERY, 0.9)),
-    Goal("ours-relay", "libevent", {"64 B": 1.1, "128 KiB": 0.7}),
-]
 
 
 def echo(tools: Tools, plan: Plan, note: Note, *, tls: bool) -> Section:
     """Server time per echoed message."""
     title = "Echo over TLS 1.3" if tls else "Echo over TCP"
-    section = Section("tls" if tls else "tcp", title, "us a message", goals=TLS_GOALS if tls else TCP_GOALS)
+    section = Section("tls" if tls else "tcp", title, "us a message")
     for number in range(plan.rounds):
         for size in plan.sizes:
             for kind in available(*(TLS_SUBJECTS if tls else TCP_SUBJECTS)):
                 with running(kind, tools, tls=tls) as (port, pid):
                     mode = "tls" if tls else "tcp"
-                    got = load(
-                        tools, port, pid, connections=plan.connections, size=size, seconds=plan.seconds, mode=mode
-                    )
+                    got = load(tools, port, pid, connections=plan.connections, size=size, seconds=plan.seconds, mode=mode)
                 section.add(size_name(size), kind, got["cpu_us"])
             note(f"{title}, round {number + 1} of {plan.rounds}, {size_name(size)}")
     return section
@@ -133,26 +106,18 @@ def echo(tools: Tools, plan: Plan, note: Note, *, tls: bool) -> Section:
 
 # ---------------------------------------------------------------- handshakes
 
-HANDSHAKES = {
-    "full": "TLS 1.3, full",
-    "resumed": "TLS 1.3, resumed",
-    "full12": "TLS 1.2, full",
-    "resumed12": "TLS 1.2, resumed",
-}
+HANDSHAKE_MODES = dict(zip(("full", "resumed", "full12", "resumed12"), HANDSHAKES, strict=True))
 HANDSHAKE_CONNECTIONS = 16
 
 
 def handshakes(tools: Tools, plan: Plan, note: Note) -> Section:
     """Server time per connection with one byte echoed."""
-    goals = [Goal("ours-copy", "libevent", same(HANDSHAKES.values(), 1.1))]
-    section = Section("handshake", "Handshakes (ECDSA P-256)", "us a connection", goals=goals)
+    section = Section("handshake", "Handshakes (ECDSA P-256)", "us a connection")
     for number in range(plan.rounds):
-        for mode, row in HANDSHAKES.items():
+        for mode, row in HANDSHAKE_MODES.items():
             for kind in available("libevent", "ours-copy", "uvloop", "asyncio"):
                 with running(kind, tools, tls=True) as (port, pid):
-                    got = load(
-                        tools, port, pid, connections=HANDSHAKE_CONNECTIONS, size=1, seconds=plan.seconds, mode=mode
-                    )
+                    got = load(tools, port, pid, connections=HANDSHAKE_CONNECTIONS, size=1, seconds=plan.seconds, mode=mode)
                 if mode.startswith("resumed") and got["resumed"] < 0.8 * got["done"]:
                     raise RuntimeError(f"{kind} didn't resume: {got}")
                 section.add(row, kind, got["cpu_us"])
@@ -220,13 +185,11 @@ def memory(tools: Tools, plan: Plan, note: Note) -> Section:
 
 def timers(tools: Tools, plan: Plan, note: Note) -> Section:
     """Adding, deleting and firing many timers."""
-    rows = "add", "delete", "fire"
-    goals = [Goal("pylibevent", "asyncio", same(rows, 0.5))]
-    section = Section("timers", f"{plan.timers} pending timers", "us a timer", goals=goals)
+    section = Section("timers", f"{plan.timers} pending timers", "us a timer")
     for number in range(plan.rounds):
         for kind in available("pylibevent", "uvloop", "asyncio"):
             got = run_script("timers.py", kind, str(plan.timers))
-            for row in rows:
+            for row in TIMERS:
                 section.add(row, kind, got[row])
         note(f"{section.title}, round {number + 1} of {plan.rounds}")
     return section
@@ -260,7 +223,7 @@ def crowds(tools: Tools, plan: Plan, note: Note) -> Section:
                 with running(kind, tools, tls=mode == "tls") as (port, pid):
                     seconds = plan.seconds + connections / 5000  # some messages of each connection
                     got = load(tools, port, pid, connections=connections, size=64, seconds=seconds, mode=mode)
-                section.add(f"{connections} connections", subject, got["cpu_us"])
+                section.add(f"{connections} connection" + "s" * (connections > 1), subject, got["cpu_us"])
             note(f"{section.title}, round {number + 1} of {plan.rounds}, {connections}")
     return section
 
@@ -273,7 +236,6 @@ def tcp(tools: Tools, plan: Plan, note: Note) -> Section:
 def tls(tools: Tools, plan: Plan, note: Note) -> Section:
     """Echo over TLS."""
     return echo(tools, plan, note, tls=True)
-
 
 
 def title_of(subject: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from .measure import Goal, Note, Plan, Section, size_name
+from .measure import Note, Plan, Section, size_name
 from .servers import LOAD_CORE, Tools, load, running
 
 SIZES = 64, 128 * 1024
-GOALS = [Goal("ours-relay", "libevent", {"TCP, 64 B": 1.1, "TCP, 128 KiB": 0.25, "TLS, 64 B": 1.1, "TLS, 128 KiB": 0.7})]
 
 
 def proxy(tools: Tools, plan: Plan, note: Note) -> Section:
     """The proxy's time per message that went to an echo server and came back. TLS is spoken with the clients only."""
-    section = Section("proxy", "Proxy", "us a message", goals=GOALS)
+    section = Section("proxy", "Proxy", "us a message")
     with running("bare", tools, tls=False, core=LOAD_CORE) as (backend, _):
         for number in range(plan.rounds):
             for tls in (False, True):

@@ -7,13 +7,16 @@ import json
 import platform
 import re
 import statistics
+import subprocess
 from collections.abc import Iterator
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .measure import NAMES, Goal, Section, title_of
+from .aims import GOALS, Goal
+from .measure import NAMES, Plan, Section, title_of
+from .servers import HERE
 
 Row = list[str]
 
@@ -29,6 +32,7 @@ def machine() -> dict[str, str]:
         cpu = found[1]
     facts = {
         "date": datetime.date.today().isoformat(),
+        "commit": commit(),
         "machine": cpu,
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
@@ -42,6 +46,18 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             facts[name] = "-"
     return facts
+
+
+def commit() -> str:
+    """What was measured, as git calls it; "dirty" where files differ from that."""
+    root = HERE.parent
+    if not (root / ".git").exists():  # and not of a repository that this is a folder of
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 # ---------------------------------------------------------------- tables
@@ -66,28 +82,34 @@ def shown(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
-def ratio(section: Section, goal: Goal, row: str) -> float | None:
-    """The median of the rounds' ratios."""
+def ratios_of(section: Section, goal: Goal, row: str) -> list[float]:
+    """One for each round."""
     found = section.rows[row]
     if goal.subject not in found or goal.peer not in found:
-        return None
+        return []
     pairs = zip(found[goal.subject], found[goal.peer], strict=True)
-    return statistics.median(mine / theirs for mine, theirs in pairs if theirs)
+    return [mine / theirs for mine, theirs in pairs if theirs]
+
+
+def cell(found: list[float], aim: float | None) -> str:
+    """The median, how far the rounds lie apart, and the aim. What is compared with the aim is what is printed."""
+    if not found:
+        return "-"
+    median = f"{statistics.median(found):.2f}"
+    if aim is not None and float(median) > round(aim, 2):
+        median = f"**{median}**"
+    spread = f" [{min(found):.2f}-{max(found):.2f}]" if len(found) > 1 else ""
+    return median + spread + (f" ({round(aim, 2):g})" if aim is not None else "")
 
 
 def ratios(section: Section) -> tuple[Row, list[Row]]:
     """The head and the rows of ratios, each beside what is aimed at."""
-    names = list(section.rows)
     rows = []
-    for goal in section.goals:
-        cells = []
-        for name in names:
-            found = ratio(section, goal, name)
-            aim = goal.at_most.get(name)
-            cells.append("-" if found is None else f"{found:.2f}" + (f" ({aim:g})" if aim is not None else ""))
+    for goal in GOALS.get(section.name, ()):
+        cells = [cell(ratios_of(section, goal, name), goal.at_most.get(name)) for name in section.rows]
         if any(cell != "-" for cell in cells):
-            rows.append([f"{NAMES[goal.subject]} / {NAMES[goal.peer]}", *cells])
-    return ["ratio (at most)", *names], rows
+            rows.append([f"{title_of(goal.subject)} / {title_of(goal.peer)}", *cells])
+    return ["ratio [rounds] (aim: at most)", *section.rows], rows
 
 
 def columns(head: Row, rows: list[Row]) -> str:
@@ -178,24 +200,31 @@ This page is written by `make bench` and by nothing else. {where}
 Servers and load are pinned to a processor each; the load keeps one message under way on each of {connections} connections.
 The figures are the server's own processor time (`/proc/PID/schedstat`), medians of {rounds} rounds in which all servers took
 turns. Times differ from machine to machine and from hour to hour: what carries over are the ratios, which are taken within
-each round. In brackets stands what is aimed at.
+each round. Such a ratio is the median of the rounds' ratios, and so not always what dividing two figures of a table gives. In
+square brackets stand the least and the most of the rounds, which show how noisy it is, and in round ones what is aimed at.
+**Bold** is what misses its aim.
 
-What the servers are: `bare epoll` is a C program without any event library, the floor; `C libevent` is the same echo server
-in C on bufferevents; `pylibevent` is `examples/echo_server.py` (`examples/tls_echo_server.py`) with its `--mode`; the others
-are in `benchmarks/echo_python.py`. The proxy is `examples/le_proxy.py`, beside the same C program as a proxy.
+What the servers are: `bare epoll` is a C program without any event library, to compare with: it reads once and writes once for
+each message, with one buffer of a fixed size, and over TLS it looks once more for what isn't there and sends each record by
+itself, so that it can be beaten. `C libevent` is the same echo server in C on bufferevents; `pylibevent` is
+`examples/echo_server.py` (`examples/tls_echo_server.py`) with its `--mode`; the others are in `benchmarks/echo_python.py`. The
+proxy is `examples/le_proxy.py`, beside the same C program as a proxy. What the figures are made of, [speed](speed.md) says.
 
 ![Server time per echoed message]({picture})
 
 """
 
 
-def page(sections: list[Section], facts: dict[str, str], rounds: int, connections: int, picture_name: str) -> str:
+LEGEND = "Medians of the ratios within each round, not ratios of the medians above; **bold** misses its aim:"
+
+
+def page(sections: list[Section], facts: dict[str, str], picture_name: str) -> str:
     """The whole page."""
-    date, *rest = facts.items()
-    where = f"Measured on {date[1]}: " + ", ".join(f"{name} {value}" for name, value in rest) + "."
-    return PAGE.format(where=where, connections=connections, rounds=rounds, picture=picture_name) + "\n".join(
-        paragraphs(sections)
-    )
+    with_what = [f"{name} {value.removeprefix(f'{name} ')}" for name, value in facts.items() if name not in ("date", "commit")]
+    where = f"Measured on {facts['date']} at commit {facts.get('commit', 'unknown')}: {', '.join(with_what)}."
+    rounds = max((len(found) for section in sections for row in section.rows.values() for found in row.values()), default=0)
+    head = PAGE.format(where=where, connections=Plan.connections, rounds=rounds, picture=picture_name)
+    return head + "\n".join(paragraphs(sections))
 
 
 def paragraphs(sections: list[Section]) -> Iterator[str]:
@@ -204,7 +233,7 @@ def paragraphs(sections: list[Section]) -> Iterator[str]:
         yield f"## {section.title}\n\n{markdown(*figures(section))}\n"
         head, rows = ratios(section)
         if rows:
-            yield f"{markdown(head, rows)}\n"
+            yield f"{LEGEND}\n\n{markdown(head, rows)}\n"
 
 
 def as_json(sections: list[Section], facts: dict[str, str]) -> str:
@@ -213,3 +242,17 @@ def as_json(sections: list[Section], facts: dict[str, str]) -> str:
     for section in sections:
         out["sections"][section.name] = {"title": section.title, "unit": section.unit, "rounds": section.rows}
     return json.dumps(out, indent=1) + "\n"
+
+
+def from_json(text: str) -> tuple[list[Section], dict[str, str]]:
+    """What as_json() wrote. Aims aren't in it: they are today's."""
+    found = json.loads(text)
+    sections = [Section(name, each["title"], each["unit"], each["rounds"]) for name, each in found["sections"].items()]
+    return sections, found["facts"]
+
+
+def write(folder: Path, sections: list[Section], facts: dict[str, str]) -> None:
+    """The page and the picture."""
+    drawn = [section for section in sections if section.name in ("tcp", "tls")]
+    (folder / "benchmarks.svg").write_text(picture(drawn))
+    (folder / "benchmarks.md").write_text(page(sections, facts, "benchmarks.svg"))

@@ -132,6 +132,8 @@ pev_ssl_leave_below(struct pev_ssl *s)
 	struct bufferevent *below = s->b.under->bev;
 	if (below == NULL)
 		return;
+	if (s->b.under->connecting != PEV_NOT_CONNECTING)
+		s->b.under->upper_event = NULL;
 	bufferevent_setcb(below, NULL, NULL, NULL, NULL);
 	forget(below->input, &s->lower_input);
 	forget(below->output, &s->lower_output);

@@ -245,7 +245,7 @@ leave_owner(struct pev_buffer *h)
 {
 	PEV_VISIT(pev_visit_bev(h->owner));
 	struct pev_loop *loop = h->owner->source.loop;
-	if (h->callback != NULL && (loop->in_pass || pev_buffer_watch(h, 0) < 0)) {
+	if (h->callback != NULL && (loop == NULL || loop->in_pass || pev_buffer_watch(h, 0) < 0)) {
 		h->is_orphan = 1;
 		return 0;
 	}

@@ -7,7 +7,7 @@
  *   3. EOF is noted once, ERROR once, and nothing after ERROR.
  *   4. Those with a lock also defer, so that trampolines run in the loop's thread only.
  *   5. The descriptor is closed when the close is done, and not, as bufferevent_free does, in some later pass.
- *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or the deadline passes.
+ *   6. A close with output left lingers: the handle stays with C until all is sent, fails, or makes no headway for so long.
  *   7. Those with a lock are freed outside of a pass, by the loop's thread or by one that is alone, while no other is inside.
  */
 #include "pylibevent.h"
@@ -179,6 +179,8 @@ stop_after_error(struct pev_bev *h, short what)
 {
 	if (what & BEV_EVENT_WRITING)
 		pev_bev_last_words(h);
+	if (h->bev == NULL)
+		return; /* one above that was closing has freed it */
 	h->paused = 0;
 	if (h->layer != NULL && h->layer->stop_reading != NULL)
 		h->layer->stop_reading(h);

@@ -30,7 +30,8 @@ struct pev_bev {
 	struct evbuffer_cb_entry *drain_callback, *output_callback;
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
-	double time_left;            /* for closing, in seconds */
+	double patience;             /* for closing, in seconds without headway; PEV_GIVEN_UP: what is left is lost */
+	size_t left;                 /* to be sent, when the deadline was set */
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
@@ -42,6 +43,8 @@ struct pev_bev {
 	void *upper_arg;
 	struct evbuffer_cb_entry *sent_callback; /* of one above, whose close waits for this output */
 };
+
+#define PEV_GIVEN_UP (-1)
 
 enum { PEV_LEAVE_NOT, PEV_LEAVE_CLOSE, PEV_LEAVE_FREE };
 enum { PEV_NOT_CONNECTING, PEV_CONNECTING, PEV_CONNECT_FAILED };
@@ -161,10 +164,17 @@ int pev_socket_give(struct pev_bev *h, int fd);
 /* ---- closing.c ---- */
 
 void pev_bev_free(struct pev_bev *h);
-void pev_bev_step(struct pev_bev *h);
 void pev_bev_leave_all(struct pev_loop *loop);
 void pev_bev_shut(struct pev_source *source);
 void pev_bev_drop_now(struct pev_source *source);
+
+/* ---- linger.c ---- */
+
+void pev_linger_patience(struct pev_bev *h, double seconds);
+int pev_linger_start(struct pev_bev *h, double seconds);
+void pev_linger_end(struct pev_bev *h);
+int pev_bev_is_busy(const struct pev_bev *h);
+void pev_bev_step(struct pev_bev *h);
 int pev_below_is_sent(struct pev_bev *h);
 void pev_call_when_sent(struct pev_bev *h);
 int pev_end_is_early(const struct pev_bev *h);
@@ -172,6 +182,7 @@ int pev_end_is_early(const struct pev_bev *h);
 /* ---- farewell.c ---- */
 
 void pev_farewell(struct pev_loop *loop, int fd, double seconds);
+size_t pev_unsent(int fd);
 
 /* ---- lastwords.c ---- */
 

@@ -1,36 +1,6 @@
 /* event2/bufferevent.h: how bufferevents end. Rules 5 to 7 of bufferevent.c. */
 #include "pylibevent.h"
 
-/* For what is closed and all that it stands on. */
-static void
-give_time(struct pev_bev *h, double seconds)
-{
-	for (; h != NULL; h = h->under)
-		h->time_left = seconds;
-}
-
-/* What is left of the time that a close was given. */
-static void
-count_down(struct pev_bev *h)
-{
-	struct timeval due, now;
-	if (h->deadline == NULL || h->time_left <= 0 || !event_pending(h->deadline, EV_TIMEOUT, &due))
-		return;
-	evutil_gettimeofday(&now, NULL);
-	give_time(h, pev_seconds(&due) - pev_seconds(&now));
-}
-
-static void
-end_linger(struct pev_bev *h)
-{
-	if (h->deadline != NULL)
-		event_free(h->deadline);
-	h->deadline = NULL;
-	if (h->lingering)
-		pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(h->source.loop));
-	h->lingering = 0;
-}
-
 /* ------------------------------------------------------------------ later, outside of the pass */
 
 static void
@@ -94,7 +64,6 @@ free_now(struct pev_bev *h)
 	if (h->relay != NULL)
 		pev_relay_gone(h);
 	leave_no_more(h);
-	count_down(h);
 	if (h->drain_callback != NULL)
 		evbuffer_remove_cb_entry(bev->input, h->drain_callback);
 	h->drain_callback = NULL;
@@ -117,7 +86,7 @@ free_now(struct pev_bev *h)
 		h->under = under->over = NULL;
 		h->layer->after_free(h, under);
 	}
-	end_linger(h);
+	pev_linger_end(h);
 }
 
 /* libevent is on the stack, and may hold the lock of a bufferevent. */
@@ -154,7 +123,7 @@ pev_bev_shut(struct pev_source *source)
 	struct pev_bev *h = (struct pev_bev *)source, *top = h;
 	while (top->over != NULL)
 		top = top->over;
-	give_time(top, 0);
+	pev_linger_patience(top, 0);
 	pev_bev_free(h);
 	leave_no_more(h);
 	pev_source_forget(source);
@@ -186,132 +155,6 @@ pev_bev_drop(struct pev_bev *h)
 	pev_source_discard(&h->source);
 }
 
-static void
-on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-	PEV_UNUSED(fd);
-	PEV_UNUSED(what);
-	give_time(arg, 0);
-	pev_bev_free(arg);
-}
-
-static int
-is_sending(struct pev_bev *h)
-{
-	if (h->ended & BEV_EVENT_ERROR)
-		return 0;
-	return h->layer != NULL && h->layer->is_sending != NULL ? h->layer->is_sending(h) : pev_bev_has_output(h);
-}
-
-/* Python is called from within this, or from what it stands on. */
-static int
-is_busy(const struct pev_bev *h)
-{
-	for (; h != NULL; h = h->under)
-		if (h->layer != NULL && h->layer->is_busy != NULL && h->layer->is_busy(h))
-			return 1;
-	return 0;
-}
-
-/* Closing: what is left of it, if anything. */
-void
-pev_bev_step(struct pev_bev *h)
-{
-	if (h->bev == NULL || is_busy(h) || is_sending(h))
-		return;
-	if (h->layer == NULL || h->layer->on_drained == NULL || h->layer->on_drained(h))
-		pev_bev_free(h);
-}
-
-static void
-on_sent(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
-{
-	struct pev_bev *top = arg;
-	if (info->n_deleted && evbuffer_get_length(buf) == 0 && top->bev != NULL)
-		bufferevent_trigger(top->bev, EV_WRITE, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
-}
-
-/* The write callback of the one on top comes when this output is empty. */
-void
-pev_call_when_sent(struct pev_bev *h)
-{
-	struct pev_bev *top = h;
-	while (top->over != NULL)
-		top = top->over;
-	if (h->sent_callback == NULL)
-		h->sent_callback = evbuffer_add_cb(h->bev->output, on_sent, top);
-}
-
-/* Closing, and all has gone down to the one below: whether nothing waits there and further down that must be sent before
- * they are closed too. Where something does, step_linger comes again when it is sent. */
-int
-pev_below_is_sent(struct pev_bev *h)
-{
-	struct pev_bev *under = h->under;
-	if (!(h->options & BEV_OPT_CLOSE_ON_FREE) || under->bev == NULL || under->connecting == PEV_CONNECT_FAILED)
-		return 1;
-	if ((under->ended & BEV_EVENT_ERROR) || (under->layer != NULL && under->layer->on_drained == NULL))
-		return 1; /* a pair hands over what it has when it is freed */
-	if (is_sending(under)) {
-		pev_call_when_sent(under);
-		return 0;
-	}
-	return under->layer == NULL || under->layer->on_drained(under);
-}
-
-/* Whether the one above would take this for the end though it hasn't read everything. */
-int
-pev_end_is_early(const struct pev_bev *h)
-{
-	return h->over != NULL && !h->over->layer->waits_for_all && evbuffer_get_length(h->bev->input) > 0;
-}
-
-static void
-on_linger_write(struct bufferevent *bev, void *arg)
-{
-	PEV_UNUSED(bev);
-	pev_bev_step(arg);
-}
-
-static void
-on_linger_event(struct bufferevent *bev, short what, void *arg)
-{
-	struct pev_bev *h = arg;
-	if (h->layer != NULL && h->layer->sift != NULL)
-		what = h->layer->sift(h, what);
-	if (what & BEV_EVENT_CONNECTED) { /* what was written before the connection stood goes out now */
-		h->open = 1;
-		bufferevent_disable(bev, EV_READ);
-		pev_bev_step(h);
-	} else if (what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)) {
-		give_time(h, 0);
-		pev_bev_free(h);
-	}
-}
-
-static int
-start_linger(struct pev_bev *h, double seconds)
-{
-	struct timeval tv;
-	int code = pev_timeval(seconds, &tv);
-	if (code < 0)
-		return code;
-	h->deadline = event_new(h->source.loop->base, -1, 0, on_deadline, h);
-	if (h->deadline == NULL || event_add(h->deadline, &tv) < 0) {
-		if (h->deadline != NULL)
-			event_free(h->deadline);
-		h->deadline = NULL;
-		return -ENOMEM;
-	}
-	h->lingering = 1;
-	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
-	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);
-	if (h->open)
-		bufferevent_disable(h->bev, EV_READ);
-	bufferevent_enable(h->bev, EV_WRITE);
-	return 0;
-}
-
 static int
 has_more_to_send(struct pev_bev *h)
 {
@@ -337,7 +180,7 @@ send_rest(struct pev_bev *h, double seconds)
 	int code;
 	if (ends_at_once(h))
 		return 0;
-	code = start_linger(h, seconds);
+	code = pev_linger_start(h, seconds);
 	if (code < 0)
 		return code;
 	if (h->bev != NULL) /* enabling may have written all, or failed */
@@ -357,13 +200,13 @@ close_now(struct pev_bev *h, double seconds)
 		pev_relay_gone(h);
 	h->wants = 0;
 	h->paused = 0;
-	give_time(h, seconds);
-	if (is_busy(h)) { /* freed as soon as the loop is back */
+	pev_linger_patience(h, seconds);
+	if (pev_bev_is_busy(h)) { /* freed as soon as the loop is back */
 		if (h->lingering) {
 			struct timeval at_once = { 0, 0 };
 			return event_add(h->deadline, &at_once) < 0 ? -ENOMEM : 1;
 		}
-		code = start_linger(h, seconds);
+		code = pev_linger_start(h, seconds);
 		return code < 0 ? code : 1;
 	}
 	if (!h->lingering && seconds > 0 && has_more_to_send(h))
@@ -383,7 +226,7 @@ close_elsewhere(struct pev_bev *h, double seconds)
 		return 0; /* the loop's thread was quicker */
 	if (code < 0)
 		return code;
-	h->time_left = seconds;
+	h->patience = seconds;
 	leave_later(h, PEV_LEAVE_CLOSE);
 	event_active(&h->source.loop->wake, EV_READ, 1);
 	return 1;
@@ -422,7 +265,7 @@ pev_bev_leave_all(struct pev_loop *loop)
 	while (__atomic_load_n(&loop->leaving, __ATOMIC_ACQUIRE) != NULL && (h = next_to_leave(loop, &how)) != NULL) {
 		if (h->bev == NULL)
 			continue;
-		if (how == PEV_LEAVE_FREE || (close_now(h, h->time_left) < 0 && !h->lingering))
+		if (how == PEV_LEAVE_FREE || (close_now(h, h->patience) < 0 && !h->lingering))
 			pev_bev_free(h);
 		if (h->bev == NULL)
 			pev_note(&h->source, PEV_NOTE_GONE, pev_default_priority(loop));

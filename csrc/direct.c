@@ -166,16 +166,18 @@ before_direct_free(struct pev_bev *h)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
 	int fd = bufferevent_getfd(h->bev);
+	pev_ssl_release_no_more(s);
 	pev_ssl_stop_timer(s);
 	if (s->stall != NULL)
 		event_free(s->stall);
 	s->stall = NULL;
 	pev_ssl_keep_session(s);
+	h->bev->enabled = 0; /* one above may still let it read, though its SSL is gone */
 	pev_limits_free(h); /* which starts what they had stopped */
 	event_del(&h->bev->ev_read); /* libevent must forget the descriptor before its number is used again */
 	event_del(&h->bev->ev_write);
 	if (fd >= 0 && (h->options & BEV_OPT_CLOSE_ON_FREE))
-		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->time_left);
+		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->patience);
 }
 
 static const struct pev_layer direct_layer = {

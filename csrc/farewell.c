@@ -18,6 +18,8 @@
 struct farewell {
 	struct pev_source source;
 	int fd;
+	size_t left;
+	struct timeval patience;
 	struct event incoming;
 	struct event deadline;
 };
@@ -59,9 +61,15 @@ on_incoming(evutil_socket_t fd, short what, void *arg)
 static void
 on_deadline(evutil_socket_t fd, short what, void *arg)
 {
+	struct farewell *f = arg;
+	size_t left = pev_unsent(f->fd);
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
-	end_farewell(arg);
+	if (left == 0 || left >= f->left || event_add(&f->deadline, &f->patience) < 0) {
+		end_farewell(arg);
+		return;
+	}
+	f->left = left; /* it makes headway */
 }
 
 static int
@@ -71,6 +79,8 @@ start_farewell(struct pev_loop *loop, int fd, const struct timeval *tv)
 	if (f == NULL)
 		return -ENOMEM;
 	f->fd = fd;
+	f->left = pev_unsent(fd);
+	f->patience = *tv;
 	event_assign(&f->incoming, loop->base, fd, EV_READ | EV_PERSIST, on_incoming, f);
 	event_assign(&f->deadline, loop->base, -1, 0, on_deadline, f);
 	if (event_add(&f->deadline, tv) < 0 || event_add(&f->incoming, NULL) < 0) {
@@ -78,37 +88,56 @@ start_farewell(struct pev_loop *loop, int fd, const struct timeval *tv)
 		pev_delete(f);
 		return -ENOMEM;
 	}
-	pev_source_init(&f->source, loop, 0, PEV_LAYER_BUFFEREVENT, end_farewell, end_farewell);
+	pev_source_init(&f->source, loop, 0, PEV_LAYER_FAREWELL, end_farewell, end_farewell);
 	return 0;
 }
 
-/* How many bytes TCP holds that the peer doesn't have; other sockets lose none. */
-static int
-unsent(int fd)
+/* How many bytes the system holds that the peer doesn't have. */
+size_t
+pev_unsent(int fd)
 {
-	struct sockaddr_storage ss;
-	socklen_t length = sizeof ss;
 	int n = 0;
-	if (getsockname(fd, (struct sockaddr *)&ss, &length) < 0 || (ss.ss_family != AF_INET && ss.ss_family != AF_INET6))
-		return 0;
 #ifdef SIOCOUTQ
 	if (ioctl(fd, SIOCOUTQ, &n) < 0)
 		return 0;
 #elif defined(SO_NWRITE)
-	length = sizeof n;
+	socklen_t length = sizeof n;
 	if (getsockopt(fd, SOL_SOCKET, SO_NWRITE, &n, &length) < 0)
 		return 0;
 #endif
-	return n;
+	return n > 0 ? (size_t)n : 0;
 }
 
-/* Close a descriptor that no event watches any more, within so many seconds; 0: now. */
+/* Other sockets lose nothing when they are closed. */
+static int
+is_tcp(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t length = sizeof ss;
+	return getsockname(fd, (struct sockaddr *)&ss, &length) == 0 && (ss.ss_family == AF_INET || ss.ss_family == AF_INET6);
+}
+
+/* Part of what was written is lost, and the peer shall not take what it has for all. */
+static void
+close_with_reset(int fd)
+{
+	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	close(fd);
+}
+
+/* Close a descriptor that no event watches any more, within so many seconds without headway; 0: now; PEV_GIVEN_UP: now, and
+ * the peer is told that it didn't get everything. */
 void
 pev_farewell(struct pev_loop *loop, int fd, double seconds)
 {
 	struct timeval tv;
-	if (seconds > 0 && pev_timeval(seconds, &tv) == 0 && discard(fd) && unsent(fd) > 0 && shutdown(fd, SHUT_WR) == 0 &&
-	    start_farewell(loop, fd, &tv) == 0)
+	if (seconds < 0) {
+		close_with_reset(fd);
+		return;
+	}
+	if (seconds > 0 && pev_timeval(seconds, &tv) == 0 && discard(fd) && is_tcp(fd) && pev_unsent(fd) > 0 &&
+	    shutdown(fd, SHUT_WR) == 0 && start_farewell(loop, fd, &tv) == 0)
 		return;
 	close(fd);
 }

@@ -109,6 +109,7 @@ after_fork_in_child(void)
 {
 	pev_fork_generation++;
 	pev_init_multicast_lock();
+	pev_forget_signals();
 	unlock(1);
 }
 

@@ -206,8 +206,9 @@ may_take(const struct pev_bev *h)
 long long
 pev_bev_take_fresh(struct pev_bev *h)
 {
+	const struct pev_loop *loop = h->source.loop; /* looked up once: another thread may close it meanwhile */
 	unsigned n = h->fresh_length, start = h->fresh_start;
-	if (n == 0 || !pev_runs_here(h->source.loop) || !may_take(h))
+	if (n == 0 || loop == NULL || !pev_runs_here(loop) || !may_take(h))
 		return PEV_ASK;
 	pev_fresh_forget(h);
 	if (n < PEV_PLACE_SIZE && start % PEV_PLACE_SIZE == 0)
@@ -235,7 +236,7 @@ take_input(struct pev_bev *h)
 	struct pev_loop *loop = h->source.loop;
 	struct evbuffer *input = h->bev->input;
 	size_t n = evbuffer_get_length(input), at = loop->arena_used;
-	if (n == 0 || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
+	if (n == 0 || at >= PEV_ARENA_SIZE || n > PEV_ARENA_SIZE - at || (h->options & BEV_OPT_THREADSAFE))
 		return PEV_ASK;
 	loop->arena_used += pev_fresh_room(n);
 	if (evbuffer_remove(input, loop->arena + at, n) != (int)n)
@@ -276,7 +277,7 @@ pev_fresh_pass_on(struct pev_bev *from, struct pev_bev *to)
 {
 	struct pev_loop *loop = from->source.loop;
 	size_t sent, used = loop->arena_used;
-	if (loop != to->source.loop || from->fresh_length == 0 || from->over != NULL ||
+	if (loop != to->source.loop || from->fresh_length == 0 || from->over != NULL || pev_bev_state(from) < 0 ||
 	    (from->views[0] != NULL && from->views[0]->frozen) || !bring(from))
 		return 0;
 	sent = pev_fast_put(to, loop->arena + from->fresh_start, from->fresh_length);

@@ -106,7 +106,7 @@ go_on_shaking(struct pev_ssl *s)
 		return; /* the socket form's would write first, and fail again */
 	call_reader(h->under->bev);
 	pev_ssl_take_errors(s);
-	if (s->n_errors == 0 && !h->open && SSL_is_init_finished(s->ssl))
+	if (h->bev != NULL && s->n_errors == 0 && !h->open && SSL_is_init_finished(s->ssl))
 		pev_bev_note_events(h, pev_ssl_connected(s, BEV_EVENT_CONNECTED), 0);
 }
 
@@ -123,20 +123,23 @@ void
 pev_ssl_last_words(struct pev_ssl *s)
 {
 	struct pev_bev *h = &s->b;
-	size_t before = evbuffer_get_length(h->bev->input), most;
+	struct bufferevent *bev = h->bev;
+	size_t before = evbuffer_get_length(bev->input), most;
 	if (s->hearing || s->n_errors > 0 || is_waiting(s->ssl) || (h->under != NULL && !pev_bev_is_socket(h->under)))
 		return;
 	s->hearing = 1;
-	bufferevent_lock(h->bev);
+	bufferevent_incref(bev); /* one above that was closing may free it */
+	bufferevent_lock(bev);
 	if (h->under != NULL)
 		fetch(h->under);
-	if (!h->open)
+	if (h->bev != NULL && !h->open)
 		go_on_shaking(s);
-	while (h->open && s->n_errors == 0 && (most = room(h, before)) > 0 && decrypt(s, most))
+	while (h->bev != NULL && h->open && s->n_errors == 0 && (most = room(h, before)) > 0 && decrypt(s, most))
 		;
-	bufferevent_unlock(h->bev);
+	bufferevent_unlock(bev);
+	bufferevent_decref(bev);
 	s->hearing = 0;
-	if (evbuffer_get_length(h->bev->input) == before)
+	if (h->bev == NULL || evbuffer_get_length(bev->input) == before)
 		return;
 	if (h->over != NULL)
 		call_reader(h->bev);

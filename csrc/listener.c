@@ -292,6 +292,7 @@ pev_listener_put_back(struct pev_listener *h)
 		return code;
 	if (h->n_taken > 0)
 		h->n_taken--;
+	adjust(h); /* the batch may be full again */
 	return 0;
 }
 

@@ -182,6 +182,13 @@ close_loop(struct pev_loop *loop)
 	return 0;
 }
 
+/* Another thread runs it. That thread isn't there in a forked child, but the lock it may have held is. */
+static int
+in_use(const struct pev_loop *loop)
+{
+	return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
+}
+
 /* Nobody is inside while it closes, and whoever comes then finds it closed. */
 int
 pev_loop_close(struct pev_loop *loop)
@@ -191,7 +198,7 @@ pev_loop_close(struct pev_loop *loop)
 	if (loop->base == NULL)
 		return 0;
 	if (!pev_is_alone(loop))
-		return -PEV_ETHREAD;
+		return in_use(loop);
 	if (loop->in_pass || pev_is_calling(loop)) /* and whoever is inside may wait for what this thread holds */
 		return -PEV_EINPASS;
 	excluded = pev_exclude(loop);
@@ -205,6 +212,10 @@ void
 pev_loop_free(struct pev_loop *loop)
 {
 	struct pev_source *source;
+	struct pev_bev *h;
+	while ((h = TAILQ_FIRST(&loop->fresh)) != NULL)
+		pev_fresh_forget(h);
+	pev_fast_forget_waiting(loop);
 	while ((source = TAILQ_FIRST(&loop->children)) != NULL)
 		pev_source_leave(source);
 	pev_fork_remove(loop);
@@ -287,10 +298,8 @@ pev_loop_reinit(struct pev_loop *loop)
 	PEV_VISIT(pev_visit_alone(loop));
 	if (loop->base == NULL)
 		return -PEV_ECLOSED;
-	if (!pev_is_alone(loop)) {
-		/* The thread that ran the loop isn't there in a child, but the lock it may have held is. */
-		return loop->fork_generation != pev_fork_generation ? -PEV_EFORKEDLOOP : -PEV_ETHREAD;
-	}
+	if (!pev_is_alone(loop))
+		return in_use(loop);
 	if (loop->in_pass || pev_is_calling(loop))
 		return -PEV_EINPASS;
 	if (!descriptors_left(BASE_DESCRIPTORS))

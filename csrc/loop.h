@@ -132,6 +132,7 @@ void pev_fork_remove(struct pev_loop *loop);
 /* Around a fork: no lock of ours may be held by a thread that the child doesn't have. */
 void pev_lock_signals(void);
 void pev_unlock_signals(void);
+void pev_forget_signals(void);
 void pev_lock_changes(void);
 void pev_unlock_changes(void);
 

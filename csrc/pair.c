@@ -271,7 +271,7 @@ part(struct pev_pair *p, struct pev_pair *partner)
 	p->partner = partner->partner = NULL;
 	partner->b.cut = 1;
 	discard_output(&partner->b);
-	if (!p->silent && !p->finished && p->b.time_left > 0 && pev_bev_has_output(&p->b)) {
+	if (!p->silent && !p->finished && p->b.patience > 0 && pev_bev_has_output(&p->b)) {
 		leave_last_words(p->b.bev, partner);
 	} else {
 		bufferevent_disable(p->b.bev, EV_WRITE);

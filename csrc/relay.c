@@ -265,7 +265,7 @@ pev_relay_passed(struct pev_bev *from, const char *data, size_t n, size_t sent)
 		return;
 	if (evbuffer_add(bufferevent_get_output(to->bev), data + sent, n - sent) < 0)
 		end(r, to, BEV_EVENT_WRITING | BEV_EVENT_ERROR, ENOBUFS);
-	else
+	else if (from->relay == r) /* TLS that failed at once has ended it */
 		choke(r, from, to);
 }
 

@@ -27,7 +27,7 @@ pev_ssl_release_later(struct pev_ssl *s)
 void
 pev_ssl_release_no_more(struct pev_ssl *s)
 {
-	if (s->is_roomy)
+	if (s->is_roomy && s->b.source.loop != NULL)
 		TAILQ_REMOVE(&s->b.source.loop->roomy, s, next_roomy);
 	s->is_roomy = 0;
 }

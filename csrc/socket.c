@@ -50,7 +50,7 @@ pev_bev_close_descriptor(struct pev_bev *h)
 		return;
 	bufferevent_setfd(h->bev, -1); /* libevent must forget it before its number is used again */
 	if (h->options & BEV_OPT_CLOSE_ON_FREE)
-		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->time_left);
+		pev_farewell(h->source.loop, fd, h->ended & BEV_EVENT_ERROR ? 0 : h->patience);
 }
 
 /* The descriptor, or -EBADF when there is none. */

@@ -299,7 +299,7 @@ on_last_event(struct bufferevent *bev, short what, void *arg)
 	if (!(what & (BEV_EVENT_ERROR | BEV_EVENT_WRITING)))
 		return;
 	if (h->under != NULL)
-		h->under->time_left = 0;
+		h->under->patience = 0;
 	pev_bev_free(h);
 }
 
@@ -321,6 +321,8 @@ on_ssl_drained(struct pev_bev *h)
 	if (h->open && !s->failed && !s->closing) {
 		if (!pev_ssl_say_goodbye(s))
 			return 0; /* no room below: the next write callback comes back here */
+		if (h->bev == NULL)
+			return 0; /* it failed at once */
 		s->closing = 1;
 	}
 	if (s->closing && pev_ssl_awaits_goodbye(s))
@@ -348,8 +350,10 @@ static void
 before_ssl_free(struct pev_bev *h)
 {
 	struct pev_ssl *s = pev_ssl_of(h);
+	pev_ssl_release_no_more(s);
 	pev_ssl_stop_timer(s);
 	pev_ssl_keep_session(s);
+	h->bev->enabled = 0; /* one above may still let it read, though its SSL is gone */
 	pev_ssl_leave_below(s);
 	if ((h->options & BEV_OPT_CLOSE_ON_FREE) && h->under->bev != NULL)
 		bufferevent_disable(h->under->bev, EV_READ); /* or libevent reads on there, for the moment that it still has */

@@ -2,9 +2,10 @@
 
     python make_certificates.py [--folder .] [--name example.test ...] [--days 30] [--password secret]
 
-Writes, as PEM: ca.pem, ca-key.pem; server.pem, server-key.pem, server.csr; client.pem, client-key.pem; self-signed.pem, which
-nobody has signed but itself; and server.p12, the server's certificate and key as PKCS#12. Keys are encrypted where there is a
-password. Needs the library "cryptography".
+Writes, as PEM: ca.pem and ca-key.pem, the authority; cert.pem, key.pem and server.csr, the server's; client.pem and
+client-key.pem; self-signed.pem, which nobody has signed but itself; and server.p12, cert.pem and key.pem as PKCS#12. Keys are
+encrypted where there is a password. Needs the library "cryptography" (pip install cryptography); where one certificate for
+localhost will do, the openssl command in README.md makes it under the same names.
 """
 
 from __future__ import annotations
@@ -103,11 +104,11 @@ def make(folder: Path, names: list[str], days: int, password: str | None) -> Non
     request = request_for(server_key, names)
     server = authority.sign(request, ExtendedKeyUsageOID.SERVER_AUTH)
     client = authority.sign(request_for(client_key, ["a client"]), ExtendedKeyUsageOID.CLIENT_AUTH)
-    for file, key in (("ca-key", authority.key), ("server-key", server_key), ("client-key", client_key)):
+    for file, key in (("ca-key", authority.key), ("key", server_key), ("client-key", client_key)):
         data = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, encryption)
         save_secret(folder / f"{file}.pem", data)
     own = self_signed(server_key, names, days)
-    for file, certificate in (("ca", authority.certificate), ("server", server), ("client", client), ("self-signed", own)):
+    for file, certificate in (("ca", authority.certificate), ("cert", server), ("client", client), ("self-signed", own)):
         (folder / f"{file}.pem").write_bytes(certificate.public_bytes(PEM))
     (folder / "server.csr").write_bytes(request.public_bytes(PEM))
     store = pkcs12.serialize_key_and_certificates(b"server", server_key, server, [authority.certificate], encryption)

@@ -82,7 +82,7 @@ class Server:
 
     def on_event(self, bev: ev.BufferEvent, what: ev.What) -> None:
         del self.left[bev]
-        bev.close(timeout=60)
+        bev.close()
 
     def close(self) -> None:
         self.listener.close()

@@ -1,6 +1,6 @@
 """A small web server over TLS: one loop, any number of connections.
 
-    python tls_async_server.py --cert server.pem --key server-key.pem [--host 127.0.0.1] [--port 8443] [--idle 10]
+    python tls_async_server.py --cert cert.pem --key key.pem [--host 127.0.0.1] [--port 8443] [--idle 10]
 
 Each request gets a short answer, after which the connection is closed cleanly. Ctrl-C ends the server.
 """

@@ -1,6 +1,6 @@
 """An echo server over TLS with a thread, and a base, for each connection; they share one context.
 
-    python tls_server_threads.py --cert server.pem --key server-key.pem [--host 127.0.0.1] [--port 8433]
+    python tls_server_threads.py --cert cert.pem --key key.pem [--host 127.0.0.1] [--port 8433]
 
 It says how long each handshake took, and why each connection ended. Ctrl-C ends it. One loop for all connections, as in
 tls_async_server.py, needs less of everything; threads are for callbacks that block.

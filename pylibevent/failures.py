@@ -41,8 +41,11 @@ def take(base: Keeper) -> list[BaseException]:
 
 
 def reraise(errors: list[BaseException], text: str) -> None:
-    """Raise the only one, or all of them in a group with this text."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise BaseExceptionGroup(text, errors)
+    """Raise the only one, or all of them in a group with this text. The list is empty then: frames that they hold, hold it."""
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup(text, errors)
+    finally:
+        del errors[:]  # no call, after which an interrupt could take the place of what is raised

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import pylibevent as ev
 from pylibevent._libevent import lib
@@ -72,6 +75,15 @@ def check_child(code: str, *arguments: str, status: int = 0, stderr: str = "", t
     done = run_child(code, *arguments, timeout=timeout)
     assert (done.returncode, done.stderr) == (status, stderr), f"stdout: {done.stdout}\nstderr: {done.stderr}"
     return done.stdout
+
+
+def run_openssl(page: Path, folder: Path) -> None:
+    """Run the command of a page that makes cert.pem, key.pem and ca.pem, as it is printed there."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl: .ci/system-packages installs it")
+    found = re.search(r"^    (openssl req (?:.*\\\n)*.*)", page.read_text(), re.MULTILINE)
+    assert found, f"{page.name} doesn't say how to make a certificate"
+    subprocess.run(["sh", "-c", found[1]], cwd=folder, capture_output=True, check=True, timeout=GIVE_UP)
 
 
 def each_back_end() -> list[ev.EventConfig]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import ssl
 import threading
 import time
+from typing import Any
 
 import pytest
 from support import GIVE_UP, run_until, socket_pair
@@ -52,15 +54,48 @@ def test_all_arrives_though_we_never_read(base: ev.EventBase, rng: random.Random
 
 
 def test_a_peer_that_never_ends_is_given_up(base: ev.EventBase) -> None:
+    """And finds no end in place of the rest."""
     bev, theirs = connected(base)
     with theirs:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        bev.write(b"x" * 4_000_000)
+        bev.write(b"x" * 8_000_000)
         start = time.monotonic()
         bev.close(timeout=0.2)
         base.dispatch()
         assert time.monotonic() - start < GIVE_UP / 2
         assert base.num_events == 0
+        with pytest.raises(ConnectionResetError):
+            all(iter(lambda: theirs.recv(1 << 20), b""))
+
+
+@pytest.mark.parametrize("kind", ["plain", "over TLS", "direct TLS"])
+def test_a_slow_peer_gets_everything(base: ev.EventBase, certificates: Any, kind: str) -> None:
+    """It may take any time, as long as it takes something: three times as long as the close waits without that."""
+    size, patience, pause = 2_000_000, 0.8, 0.01
+    bev, theirs = connected(base)
+    if kind != "plain":
+        server = ev.TLSContext.server(certificates.cert, certificates.key)
+        bev = ev.TLSBufferEvent.wrap(bev, server, server_side=True, direct=kind == "direct TLS")
+        bev.enable()
+    bev.write(b"x" * size)
+    got = 0
+
+    def peer() -> None:
+        nonlocal got
+        ctx = ssl.create_default_context(cafile=certificates.ca)
+        with theirs if kind == "plain" else ctx.wrap_socket(theirs, server_hostname="server.test") as stream:
+            base.call_soon_threadsafe(lambda: bev.close(timeout=patience))
+            while chunk := stream.recv(int(size * pause / (3 * patience))):
+                got += len(chunk)
+                time.sleep(pause)
+        base.call_soon_threadsafe(lambda: None)
+
+    thread = threading.Thread(target=peer)
+    thread.start()
+    run_until(base, lambda: not thread.is_alive())
+    base.dispatch()
+    thread.join(GIVE_UP)
+    assert got == size
 
 
 def test_without_anything_to_send_the_descriptor_is_closed_at_once(base: ev.EventBase) -> None:

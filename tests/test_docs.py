@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Certificates
-from support import ROOT, run_child
+from support import ROOT, run_child, run_openssl
 
 import pylibevent as ev
 from pylibevent._libevent import lib
@@ -27,7 +26,6 @@ MAP = DOCS / "c-to-python.md"
 UPSTREAM = DOCS / "upstream-tests.md"
 LATER = "Functions that only libevent 2.2 has"
 HEADERS = ("event", "buffer", "bufferevent", "bufferevent_ssl", "listener", "thread", "util", "dns")
-PLANNED = {"pairs", "filters", "TLS"}
 FLAGS = r"EV|EVLOOP|EV_FEATURE|EVENT_BASE|EVENT_LOG|BEV|BUFFEREVENT_SSL|EVBUFFER|EVBUF_FS|LEV_OPT|DNS_OPTION|EVDNS_BASE"
 
 
@@ -70,8 +68,7 @@ class Row(NamedTuple):
     section: str
     c: str
     names: tuple[str, ...]
-    """What to use; empty where there is nothing, or not yet."""
-    planned: str
+    """What to use; empty where there is nothing."""
     note: str
 
 
@@ -92,10 +89,9 @@ def the_map() -> list[Row]:
     for section, (c, python, note) in tables(MAP):
         assert re.fullmatch(r"`\w+`", c), f"not the name of one function: {c}"
         names = tuple(re.findall(r"`([^`]+)`", python))
-        planned = python.removeprefix("not yet: ") if python.startswith("not yet: ") else ""
-        assert names or planned or python == "nothing", f"{c}: {python!r} says neither a name nor why there is none"
+        assert names or python == "nothing", f"{c}: {python!r} says neither a name nor why there is none"
         assert not names or python == ", ".join(f"`{name}`" for name in names), f"{c}: more than names in {python!r}"
-        rows.append(Row(section, c.strip("`"), names, planned, note))
+        rows.append(Row(section, c.strip("`"), names, note))
     return rows
 
 
@@ -178,11 +174,16 @@ def test_names_in_the_map_exist() -> None:
 
 
 def test_map_says_why_there_is_nothing() -> None:
-    assert [row.c for row in the_map() if not row.names and not row.planned and not row.note] == []
+    assert [row.c for row in the_map() if not row.names and not row.note] == []
 
 
-def test_what_is_planned_is_known() -> None:
-    assert {row.planned for row in the_map()} - {""} <= PLANNED
+def test_map_says_which_headers_it_leaves_out() -> None:
+    named = set(re.findall(r"`(\w+)\.h`", MAP.read_text().partition("\n## ")[0]))
+    there = {
+        name for name in headers("libevent", "event2") if not name.endswith(("_compat", "_struct", "-config", "visibility"))
+    }
+    assert {"http", "rpc", "tag"} <= named
+    assert there - set(HEADERS) <= named
 
 
 def test_flags_in_the_map_have_the_value_of_their_name_in_c() -> None:
@@ -367,10 +368,9 @@ def examples() -> list[Example]:
     return found
 
 
-def test_examples_run_and_print_what_they_say(certificates: Certificates, tmp_path: Path) -> None:
-    """Each in a process of its own, in a folder with cert.pem, key.pem and ca.pem; a warning is a failure."""
-    for name in ("cert", "key", "ca"):
-        (tmp_path / f"{name}.pem").write_bytes(Path(getattr(certificates, name)).read_bytes())
+def test_examples_run_and_print_what_they_say(tmp_path: Path) -> None:
+    """Each in a process of its own, in a folder with what the guide's openssl command writes; a warning is a failure."""
+    run_openssl(DOCS / "guide.md", tmp_path)
     enter = f"import os; os.chdir({str(tmp_path)!r})\n"
 
     def failure(example: Example) -> str:

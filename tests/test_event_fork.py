@@ -320,7 +320,7 @@ thread.start()
 runs.wait()
 
 def child():
-    for call in (base.now, base.reinit, base.loopbreak):
+    for call in (base.now, base.reinit, base.loopbreak, base.close):
         try:
             call()
         except ev.ForkedError:

@@ -164,6 +164,31 @@ def test_two_running_bases_are_refused(base: ev.EventBase) -> None:
         assert "signals" in str(refused[0])
 
 
+def test_a_base_that_does_not_run_takes_no_signals_from_one_that_does(base: ev.EventBase) -> None:
+    """libevent gives them all to whoever adds a signal event last."""
+    called: list[object] = []
+
+    def on_signal(event: ev.Event, what: ev.EventFlag) -> None:
+        called.append(event.base)
+        event.base.loopexit()
+
+    def add_elsewhere() -> None:
+        with pytest.raises(RuntimeError, match="signals"):
+            other.signal(signal.SIGUSR2, on_signal)
+        os.kill(ME, signal.SIGUSR1)
+
+    with ev.EventBase() as other:
+        base.signal(signal.SIGUSR1, on_signal)
+        base.timer(0, lambda event, what: add_elsewhere())
+        base.timer(10, lambda event, what: base.loopexit())
+        base.dispatch()
+        assert called == [base]
+        other.signal(signal.SIGUSR2, on_signal)
+        os.kill(ME, signal.SIGUSR2)
+        other.dispatch()
+        assert called == [base, other]
+
+
 def test_python_handlers_run_while_the_loop_sleeps(base: ev.EventBase) -> None:
     """An alarm after 50 ms, a loop that would sleep for a minute."""
     seen: list[int] = []

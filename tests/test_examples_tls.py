@@ -41,11 +41,11 @@ def port_of(line: str) -> str:
 
 
 def test_certificates_are_what_they_should_be(folder: Path) -> None:
-    for key in ("ca-key.pem", "server-key.pem", "client-key.pem", "server.p12"):
+    for key in ("ca-key.pem", "key.pem", "client-key.pem", "server.p12"):
         assert stat.S_IMODE((folder / key).stat().st_mode) == 0o600
-    ev.TLSContext.server(folder / "server.pem", folder / "server-key.pem")
+    ev.TLSContext.server(folder / "cert.pem", folder / "key.pem")
     ev.TLSContext.server(pkcs12=folder / "server.p12")
-    ev.TLSContext.server(folder / "self-signed.pem", folder / "server-key.pem")
+    ev.TLSContext.server(folder / "self-signed.pem", folder / "key.pem")
     assert "BEGIN CERTIFICATE REQUEST" in (folder / "server.csr").read_text()
     theirs = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     theirs.load_cert_chain(folder / "client.pem", folder / "client-key.pem")
@@ -54,14 +54,14 @@ def test_certificates_are_what_they_should_be(folder: Path) -> None:
 def test_keys_with_a_password(tmp_path: Path) -> None:
     done = run("make_certificates.py", "--folder", str(tmp_path), "--password", "secret", "--name", "a.test", "--days", "1")
     assert done.returncode == 0, done.stderr
-    ev.TLSContext.server(tmp_path / "server.pem", tmp_path / "server-key.pem", "secret")
+    ev.TLSContext.server(tmp_path / "cert.pem", tmp_path / "key.pem", "secret")
     ev.TLSContext.server(pkcs12=tmp_path / "server.p12", password="secret")
     with pytest.raises(ev.TLSError):
-        ev.TLSContext.server(tmp_path / "server.pem", tmp_path / "server-key.pem")
+        ev.TLSContext.server(tmp_path / "cert.pem", tmp_path / "key.pem")
 
 
 def test_a_client_and_threads(folder: Path) -> None:
-    arguments = ["--port", "0", "--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem")]
+    arguments = ["--port", "0", "--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
     with running("tls_server_threads.py", *arguments) as server:
         port = port_of(server.line())
         for name in ("example.test", "www.example.test"):
@@ -83,7 +83,7 @@ def test_a_client_and_threads(folder: Path) -> None:
 
 
 def test_many_clients_and_one_loop(folder: Path) -> None:
-    arguments = ["--port", "0", "--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem")]
+    arguments = ["--port", "0", "--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
     with running("tls_async_server.py", *arguments) as server:
         port = port_of(server.line())
         done = run(
@@ -124,11 +124,11 @@ MISTAKES: list[tuple[str, list[str], int, str]] = [
 def test_mistakes_are_told(folder: Path, tmp_path: Path, name: str, arguments: list[str], status: int, said: str) -> None:
     """In a sentence or two, and never with a traceback."""
     (tmp_path / "junk").write_text("nothing of the kind")
-    good = ["--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem")]
+    good = ["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         values = {
-            "cert": folder / "server.pem",
+            "cert": folder / "cert.pem",
             "other": folder / "client-key.pem",
             "ca": folder / "ca.pem",
             "junk": tmp_path / "junk",

@@ -279,6 +279,27 @@ def test_garbage_after_the_stream_is_an_error_and_what_came_before_is_given(kind
         assert bytes(got) == b"some data"
 
 
+@every_format
+@pytest.mark.parametrize("cut", [None, 1, 7])
+def test_what_came_before_damage_is_given_however_it_is_split(kind: Format, cut: int | None, rng: random.Random) -> None:
+    incoming, outgoing = kind.filters()
+    line, sent = some_data(rng, 20_000), Buffer()
+    assert step(outgoing, Buffer(line), sent, None, FLUSH) is OK
+    data = bytes(sent) + b"\xff" * 100
+    for limit in (None, 100):
+        incoming, _ = kind.filters()
+        source, got = Buffer(), Buffer()
+        results = []
+        for start in range(0, len(data), cut or len(data)):
+            source.write(data[start : start + (cut or len(data))])
+            while not results or results[-1] is not ERROR:
+                results.append(step(incoming, source, got, limit, NORMAL))
+                if results[-1] is NEED_MORE or (results[-1] is OK and not source):
+                    break
+        assert results[-1] is ERROR
+        assert bytes(got) == line, f"{len(got)} of {len(line)}"
+
+
 def test_nothing_can_be_written_after_the_end_of_a_zlib_stream() -> None:
     _, outgoing = zlib_filter()
     wire = Buffer()

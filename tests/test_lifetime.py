@@ -333,3 +333,49 @@ def test_no_object_of_ours_holds_a_traceback(base: ev.EventBase) -> None:
         base.dispatch()
     gc.collect()
     assert gone[0]() is None
+
+
+# ---------------------------------------------------------------- what a callback raised lets go of its variables
+
+GOES = """
+import gc, sys, warnings, weakref
+import kinds
+import pylibevent as ev
+
+kind, priorities = sys.argv[1], int(sys.argv[2])
+warnings.simplefilter("ignore", ResourceWarning)
+held = []
+
+class Held:
+    pass
+
+def hit(thing):
+    mine = Held()
+    held.append(weakref.ref(mine))
+    raise LookupError
+
+base = ev.EventBase(priorities=priorities)
+if kind == "later":
+    base.call_later(0, hit, None)
+else:
+    kinds.arrange(kind, base, hit)
+gc.collect()
+gc.disable()
+while not held:
+    try:
+        base.loop(ev.LoopFlag.ONCE)
+    except LookupError:
+        pass
+try:
+    base.loop(ev.LoopFlag.NONBLOCK)  # raises what it kept for after the pass
+except (LookupError, ExceptionGroup):
+    pass
+print([ref() is None for ref in held][:1])
+"""
+
+
+@pytest.mark.parametrize("priorities", ["1", "3"])
+@pytest.mark.parametrize("kind", [*ALL, "later"])
+def test_what_is_raised_keeps_nothing_once_it_is_caught(kind: str, priorities: str) -> None:
+    """Sockets and locks of its frames would wait for the garbage collector."""
+    assert check_child(GOES, kind, priorities) == "[True]\n"

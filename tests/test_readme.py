@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import GIVE_UP, ROOT, reserved_port
+from support import GIVE_UP, ROOT, reserved_port, run_openssl
 
 README = (ROOT / "README.md").read_text()
 SERVER, *TOUR = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -23,10 +22,9 @@ PORT = "9999"
 
 
 @pytest.fixture
-def folder(certificates: Any, tmp_path: Path) -> Path:
-    """Where the blocks run, with the files that they name."""
-    for name in ("ca", "cert", "key"):
-        (tmp_path / f"{name}.pem").write_bytes(Path(getattr(certificates, name)).read_bytes())
+def folder(tmp_path: Path) -> Path:
+    """Where the blocks run, with the files that they name, which the page's own command made."""
+    run_openssl(ROOT / "README.md", tmp_path)
     return tmp_path
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .._handle import NoCopy
 from .._libevent import ffi, lib
+from ..failures import reraise
 
 if TYPE_CHECKING:
     from .buffer import Buffer
@@ -93,14 +94,13 @@ def settle() -> bool:
 
 def raise_all(errors: list[BaseException]) -> None:
     """Raise the only one, or a group; an interrupt goes first, and leaves the others to the next settle()."""
-    for i, error in enumerate(errors):
-        if not isinstance(error, Exception):
-            _unraised.extend(errors[:i] + errors[i + 1 :])
-            raise error
-    if len(errors) > 1:
-        raise BaseExceptionGroup("callbacks of buffers", errors)
-    if errors:
-        raise errors[0]
+    for i in range(len(errors)):
+        if not isinstance(errors[i], Exception):
+            first = [errors.pop(i)]
+            _unraised.extend(errors)
+            del errors[:]
+            reraise(first, "")
+    reraise(errors, "callbacks of buffers")
 
 
 def settle_quietly() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that a close waits for what was written to be sent. What nginx calls lingering_timeout is as long."""
+"""Seconds that a close waits for the peer to take more of what was written. What nginx calls lingering_timeout is as long."""
 
 _UNLOCK, _DEFER = int(Option.UNLOCK_CALLBACKS), int(Option.DEFER_CALLBACKS)
 _ALL_OPTIONS = sum(Option)
@@ -190,12 +190,13 @@ class BufferEvent(Transfer):
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it (``bufferevent_free``). Idempotent; allowed in every callback. No callback comes after it.
 
-        What was written goes out first: the loop goes on sending, for so long at most, and over TCP waits until the peer has
-        it, and ends too: whoever closes a socket that still gets bytes resets the connection. With nothing left to send the
-        descriptor is closed when this returns.
+        What was written goes out first: the loop goes on sending while the peer takes anything, however slowly, and over TCP
+        waits until the peer has it, and ends too: whoever closes a socket that still gets bytes resets the connection. With
+        nothing left to send the descriptor is closed when this returns.
 
         Args:
-            timeout: Seconds from 0 to 1e9. 0: drop what is left, as bufferevent_free does.
+            timeout: Seconds from 0 to 1e9 without any headway, after which what is left is dropped: over TCP the peer finds a
+                reset, and doesn't take what it has for all. 0: drop it at once, as bufferevent_free does.
 
         Raises:
             BufferError: Memoryviews of its buffers still exist.

@@ -59,9 +59,10 @@ class FilterBufferEvent(BufferEvent):
 
     * ``OK``: it did something. It is called again while there is something left to take, and room.
     * ``NEED_MORE``: it can do nothing more with what there is. What it has added counts.
-    * ``ERROR``: the stream is broken. The event callback gets ERROR, ``error`` says why, and nothing comes after that: the
-      exception in the filter's own ``error``, if it has one. The same
-      happens when a filter raises; its exception then also comes out of the loop, after the callbacks of the pass.
+    * ``ERROR``: the stream is broken. The event callback gets ERROR, and nothing comes after that; ``error`` says why: the
+      exception in the filter's own ``error``, if it has one. What this call has added stands in the input, but no read
+      callback comes for it: a filter that wants one says OK first. The same happens when a filter raises; its exception
+      then also comes out of the loop, after the callbacks of the pass.
 
     ``limit`` is how many bytes it should add at most, so that the destination stays at its high mark; None: no limit. A filter
     that stopped there is called again, perhaps with an empty source, when there is room. ``mode`` is NORMAL; FLUSH, where
@@ -195,10 +196,10 @@ class FilterBufferEvent(BufferEvent):
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Close it (``bufferevent_free``): what was written goes out first, and the output filter finishes; the loop goes on
-        sending, for so long at most. Idempotent; allowed in every callback, in filters too. No callback comes after it.
+        sending while the peer takes anything. Idempotent; allowed in every callback, filters too. No callback comes after it.
 
         Args:
-            timeout: Seconds from 0 to 1e9. 0: drop what is left.
+            timeout: Seconds from 0 to 1e9 without any headway, after which what is left is dropped. 0: drop it at once.
         """
         if self._closed:
             return

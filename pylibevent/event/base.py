@@ -30,8 +30,10 @@ class EventBase(InspectedBase):
     """A loop, and the events, bufferevents and listeners on it (``event_base_new``, ``event_base_new_with_config``).
 
     A base keeps what is armed on it alive: an event that is added, a listener, a bufferevent with a callback. Closing it
-    closes them all. A base is used by one thread at a time, but for ``call_soon_threadsafe``, ``loopbreak``, ``loopexit``,
-    ``loopcontinue`` and all methods of events.
+    closes them all. A base is used by one thread at a time, the one that runs its loop. From any thread may be called
+    ``call_soon_threadsafe``, ``loopexit``, ``loopbreak``, ``loopcontinue``, ``event``, ``timer``, ``signal``, ``once``,
+    ``common_timeout``, ``active_by_fd``, ``active_by_signal``, what tells of it (``now``, ``num_events``, ...), and all methods
+    of events.
 
     Args:
         config: What it shall be like. None: the best method that there is.

@@ -126,6 +126,7 @@ class CallingBase(TimedBase):
             if number and not done and not (self._left and self._left[-1][0] == number):
                 self._doubtful = (number, what, detail), error, at
                 self._judge()
+            del at  # or this frame and those it leads to would hold each other
             raise
         self._due = None
         return called
@@ -151,6 +152,7 @@ class CallingBase(TimedBase):
             if number and not done and not (self._left and self._left[-1][0] == number):
                 self._doubtful = (number, _READ, 0), error, at
                 self._judge()
+            del at  # or this frame and those it leads to would hold each other
             raise
         self._due = None
 
@@ -246,7 +248,10 @@ class CallingBase(TimedBase):
         """A callback raised: give it to on_exception, or let it out."""
         handler = self._on_exception
         if handler is None or isinstance(error, KeyboardInterrupt | SystemExit):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or it and this frame would hold each other
         handler(error)
 
     def _raise_failures(self) -> None:

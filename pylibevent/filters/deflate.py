@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 from ..errors import FilterError, check_int
@@ -82,6 +83,16 @@ class _Deflate:
         return end
 
 
+def _before_damage(stream: zlib._Decompress, data: bytes) -> tuple[bytes, int, bool]:
+    """What zlib throws away when it finds damage behind it."""
+    out = b""
+    taken = 0
+    with contextlib.suppress(zlib.error):
+        for taken in range(len(data)):
+            out += stream.decompress(data[taken : taken + 1])
+    return out, taken, True
+
+
 class _Inflate:
     """Decodes."""
 
@@ -91,8 +102,11 @@ class _Inflate:
         self._wbits = wbits
         self._ended = False
         self._stream: zlib._Decompress | None = None
+        self._damage: FilterError | None = None
 
     def decode(self, data: bytes, most: int) -> tuple[bytes, int, bool]:
+        if self._damage is not None:
+            raise self._damage
         if self._stream is None:
             padding = self._padding(data)
             if padding:
@@ -100,10 +114,12 @@ class _Inflate:
             self._stream = zlib.decompressobj(self._wbits)
             self.whole = False
         stream = self._stream
+        before = stream.copy()
         try:
             out = stream.decompress(data, most)
         except zlib.error as error:
-            raise FilterError(f"what came can't be decompressed: {error}") from None
+            self._damage = FilterError(f"what came can't be decompressed: {error}")
+            return _before_damage(before, data)
         if stream.eof:
             self._stream, self._ended, self.whole = None, True, True
             return out, len(data) - len(stream.unused_data), False

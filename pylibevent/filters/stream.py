@@ -44,10 +44,13 @@ class Decoder(Protocol):
         """Whether the stream may end here: before it, after it, and between the parts of one that has parts."""
 
     def decode(self, data: bytes, most: int) -> tuple[bytes, int, bool]:
-        """Decompress bytes.
+        """Decompress bytes. What came before damage is given first, and the next call raises.
 
         Returns:
-            At most so many bytes; how many it took; and whether there may be more to give without taking any.
+            At most so many bytes; how many it took; and whether there may be more to give, or to say, without taking any.
+
+        Raises:
+            FilterError: What came is damaged.
         """
 
 

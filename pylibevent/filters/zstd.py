@@ -92,6 +92,7 @@ class _Decoder:
         self._pending = bytearray()
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._checksum = False
+        self._damage: FilterError | None = None
         self._between()
 
     @property
@@ -100,21 +101,28 @@ class _Decoder:
 
     def decode(self, data: bytes, most: int) -> tuple[bytes, int, bool]:
         taken = 0
-        while len(self._pending) < most and taken < len(data):
+        while self._damage is None and len(self._pending) < most and taken < len(data):
             part = data[taken : taken + self._missing]
             taken += len(part)
-            self._missing -= len(part)
-            if self._collecting:
-                self._header += part
-            else:
-                self._give(part)
-            if not self._missing:
-                self._then(self._header)
-                if self._pending and self.whole:
-                    break  # what follows may be garbage, and this is not
+            try:
+                self._take(part)
+            except FilterError as error:
+                self._damage = error
+        if self._damage is not None and not self._pending:
+            raise self._damage
         out = bytes(self._pending[:most])
         del self._pending[:most]
-        return out, taken, bool(self._pending)
+        return out, taken, bool(self._pending) or self._damage is not None
+
+    def _take(self, part: bytes) -> None:
+        """Some of what is missing."""
+        self._missing -= len(part)
+        if self._collecting:
+            self._header += part
+        else:
+            self._give(part)
+        if not self._missing:
+            self._then(self._header)
 
     def _collect(self, size: int, then: Callable[[bytes], None]) -> None:
         """Have ``then`` called with the next so many bytes."""

@@ -83,12 +83,13 @@ class Ending(Direct):
     # ------------------------------------------------------------ the end
 
     def close(self, *, timeout: float = CLOSE_TIMEOUT, bidirectional: bool = False) -> None:
-        """Close it: what was written goes out, then close_notify; the loop goes on sending, for so long at most. Idempotent;
-        allowed in every callback. No callback comes after it.
+        """Close it: what was written goes out, then close_notify; the loop goes on sending while the peer takes anything.
+        Idempotent; allowed in every callback. No callback comes after it.
 
         Args:
-            timeout: Seconds from 0 to 1e9. 0: drop what is left, and say nothing to the peer.
-            bidirectional: Wait for the peer's close_notify too, within the same time; what else it sends is thrown away.
+            timeout: Seconds from 0 to 1e9 without any headway, after which what is left is dropped. 0: drop it at once, and say
+                nothing to the peer.
+            bidirectional: Wait for the peer's close_notify too, as long; what else it sends is thrown away.
         """
         if self._ctx._wants_sessions:
             self._take_sessions()

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from .._handle import NoCopy
 from .._libevent import ffi, lib
@@ -184,9 +184,10 @@ def unseal(key: bytes, name: bytes, sealed: bytes) -> bytes | None:
 
 def check_store(store: object, name: str) -> SessionStore:
     """TypeError unless it has the methods of a store."""
-    if isinstance(store, type) or not isinstance(store, SessionStore):
+    has_all = all(callable(getattr(store, method, None)) for method in ("put", "get", "take", "delete"))
+    if isinstance(store, type) or not has_all:
         raise TypeError(f"{name} must have put, get, take and delete as a SessionStore has, not be {store!r}")
-    return store
+    return cast(SessionStore, store)
 
 
 def check_keys(keys: object) -> tuple[bytes, ...]:
