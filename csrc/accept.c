@@ -21,12 +21,11 @@ pev_ssl_accept(struct pev_loop *loop, struct pev_tls_context *context, int fd, i
 {
 	PEV_VISIT(pev_visit_alone(loop));
 	struct pev_bev *below, *h;
-	int code = is_ready ? 0 : pev_set_nonblocking(fd);
+	int code = pev_ready_stream(fd, is_ready, 1);
 	if (code < 0) {
 		errno = -code;
 		return NULL;
 	}
-	pev_set_nodelay(fd);
 	below = pev_bev_socket_new(loop, -1, options, id_below);
 	if (below == NULL)
 		return NULL;

@@ -133,7 +133,7 @@ pev_buffer_enter_both(struct pev_buffer *h, int needs, struct evbuffer **buf, st
 	if (code < 0)
 		return code - PEV_OTHER;
 	if (*buf == *other_buf)
-		return -PEV_EVALUE;
+		return -PEV_ESELF;
 	first = goes_first(h, *buf, other, *other_buf);
 	evbuffer_lock(first ? *buf : *other_buf);
 	evbuffer_lock(first ? *other_buf : *buf);

@@ -32,7 +32,9 @@ enum {
 	PEV_ERELAYED,        /* it is a part of a relay */
 	PEV_ECARRIES,        /* another bufferevent stands on this one */
 	PEV_ENOLIMIT,        /* it has no rate limit of its own */
-	PEV_EDEEP            /* PEV_MOST_LAYERS stand on each other */
+	PEV_EDEEP,           /* PEV_MOST_LAYERS stand on each other */
+	PEV_ESELF,           /* a buffer can't be moved onto itself */
+	PEV_ELISTENS         /* a socket that listens, where one is wanted that carries bytes */
 };
 
 /* Calls go down through a stack of bufferevents, in C and in Python, and each layer takes some of both stacks. */

@@ -2,6 +2,7 @@
 #include "pylibevent.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/un.h>
@@ -116,4 +117,32 @@ int
 pev_set_nonblocking(int fd)
 {
 	return evutil_make_socket_nonblocking(fd) < 0 ? (errno ? -errno : -PEV_EFAILED) : 0;
+}
+
+static int
+listens(int fd)
+{
+	int value = 0;
+	socklen_t size = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value;
+}
+
+/* Ready for a bufferevent; is_ready: it is known not to block. One that listens would only say ENOTCONN, and not before
+ * somebody connects to it: it is refused where it blocks, as those do that were meant to be accepted from. What a server has
+ * accepted doesn't block, and isn't asked. */
+int
+pev_ready_stream(int fd, int is_ready, int nodelay)
+{
+	int flags = is_ready ? O_NONBLOCK : fcntl(fd, F_GETFL);
+	if (flags < 0)
+		return -errno;
+	if (!(flags & O_NONBLOCK)) {
+		if (listens(fd))
+			return -PEV_ELISTENS;
+		if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+			return -errno;
+	}
+	if (nodelay)
+		pev_set_nodelay(fd);
+	return 0;
 }

@@ -13,3 +13,4 @@ struct pev_address {
 int pev_parse_address(const char *text, struct pev_address *out);
 int pev_set_nodelay(int fd);
 int pev_set_nonblocking(int fd);
+int pev_ready_stream(int fd, int is_ready, int nodelay);

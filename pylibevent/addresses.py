@@ -1,7 +1,8 @@
 """Socket addresses as Python's socket module writes them, to C and back.
 
 ``(host, port)`` and ``(host, port, flowinfo, scope_id)`` with a numeric host are IPv4 and IPv6; a str, bytes or path is an
-AF_UNIX path, and an abstract name where it starts with a zero byte.
+AF_UNIX path, and an abstract name where it starts with a zero byte. A str such as ``"0.0.0.0:80"`` is refused: who writes it
+doesn't mean a path.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _TEXT = re.compile(r"\[[^\[\]]+\](:\d{1,5})?|[^:\[\]]+(:\d{1,5})?|[^\[\]]*:[^\[\
 _INET = int(socket.AF_INET)  # the enum member compares in Python
 
 
-def _inet(address: tuple[Any, ...]) -> Any:
+_HOST_AND_PORT = re.compile(r"[^/\0]*:\d{1,5}")
+
+
+def _inet(address: tuple[Any, ...], names: str) -> Any:
     if len(address) not in (2, 4):
         raise ValueError(f"an address is (host, port) or (host, port, flowinfo, scope_id), not {address!r}")
     host = address[0]
@@ -36,7 +40,7 @@ def _inet(address: tuple[Any, ...]) -> Any:
     try:
         ip = ipaddress.ip_address(host or "0.0.0.0")
     except ValueError:
-        raise ValueError(f"the host of an address must be numeric, not {host!r}: names take connect_hostname()") from None
+        raise ValueError(f"the host of an address must be numeric, not {host!r}: {names}") from None
     if scope and ip.version == 4:
         raise ValueError(f"the host of an address must not have a scope where it is IPv4, as {address[0]!r} does")
     out = ffi.new("struct pev_address *")
@@ -68,10 +72,22 @@ def _unix(path: bytes) -> Any:
     return out
 
 
-def to_c(address: Address) -> Any:
-    """The address as C takes it; TypeError, ValueError for what isn't one."""
+def check_path(path: object) -> None:
+    """ValueError for a text with a host and a port in it: nobody means an AF_UNIX socket of that name."""
+    if isinstance(path, str) and _HOST_AND_PORT.fullmatch(path):
+        raise ValueError(f"an address is a tuple (host, port), or a path, and {path!r} is a path only with './' before it")
+
+
+def to_c(address: Address, names: str = "names take connect_hostname()") -> Any:
+    """The address as C takes it; TypeError, ValueError for what isn't one.
+
+    Args:
+        address: The address.
+        names: What is said to who gives a name instead of a number.
+    """
     if isinstance(address, tuple | list):
-        return _inet(tuple(address))
+        return _inet(tuple(address), names)
+    check_path(address)
     if isinstance(address, str | bytes | os.PathLike):
         return _unix(os.fsencode(address))
     raise TypeError(f"an address is a tuple (host, port) or a path, not {type(address).__name__}")

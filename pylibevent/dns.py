@@ -16,7 +16,7 @@ from .addresses import Address, from_c, parse_address, to_c
 from .bufferevent.socket import SocketBufferEvent
 from .dns_request import DNSCallback, DNSRequest
 from .errors import ClosedError, check, check_base, check_callable, check_flags, check_int, check_pointer
-from .flags import NamedFlag
+from .flags import NamedFlag, own_operators
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -25,6 +25,7 @@ _MOST_NAME = 255
 _RESOLV_CONF = ("", "can't be opened", "can't be looked at", "is too large", "no memory", "ended early", "names no server")
 
 
+@own_operators
 class DNSOption(NamedFlag):
     """Which parts of a resolv.conf to use (``DNS_OPTION_*``)."""
 
@@ -59,7 +60,7 @@ class DNSBase(Handle):
         self._base = base
         self._id = next_id()
         self._closed = False
-        self._own(check_pointer(lib.pev_dns_new(base._h, flags, self._id), "a DNSBase"))
+        self._own(check_pointer(lib.pev_dns_new(base._h, flags, self._id), base))
 
     @property
     def base(self) -> EventBase:
@@ -124,7 +125,7 @@ class DNSBase(Handle):
         """
         if not host:
             raise ValueError("host must not be empty")
-        address = to_c((host, 0))
+        address = to_c((host, 0), "resolve_ipv4() and resolve_ipv6() take names")
         number = self._new(callback)
         handle = lib.pev_dns_reverse(self._h, address, 0, number)
         return DNSRequest._made(self, check_pointer(handle, self), number, host, -1, callback)
@@ -147,7 +148,7 @@ class DNSBase(Handle):
         parts: Any = parse_address(address) if isinstance(address, str) else address
         if not isinstance(parts, tuple):
             raise TypeError(f"address must be a tuple (host, port) or a str, not {type(address).__name__}")
-        c_address = to_c(parts)
+        c_address = to_c(parts, "there is nobody to ask for it yet")
         c_address.port = c_address.port or 53
         check(lib.pev_dns_add_nameserver(self._h, c_address), f"the name server {address!r}")
 

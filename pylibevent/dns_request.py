@@ -45,7 +45,7 @@ class DNSRequest(Handle):
     _port: int
     question: str
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a DNSRequest isn't made itself: a DNSBase makes it")
 
     @classmethod

@@ -13,13 +13,16 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._libevent import ffi, lib
 from ._library import drain_log
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as BytesLike
+
+_Choice = TypeVar("_Choice", bound=IntEnum)
 
 MAX_SECONDS = 1e9
 MAX_INT = 2**31 - 1
@@ -132,6 +135,13 @@ def _describe(error: TLSError, codes: list[int]) -> None:
         error.alert = alert_of(lib.pev_tls_reason_number(error.code) - _ALERT_REASONS)
 
 
+def no_key_error(where: str) -> TLSError:
+    """The exception for a file without the key that should be in it; of OpenSSL one hears "unsupported"."""
+    error = TLSError(ssl.SSL_ERROR_SSL, f"no private key in {where}")
+    error.library, error.reason = "SSL", "NO_PRIVATE_KEY_ASSIGNED"
+    return error
+
+
 def tls_error(codes: list[int], *, doing: str = "") -> TLSError:
     """The exception for what OpenSSL's queue held, oldest first."""
     texts = [_tls_parts(code)[1] for code in codes]
@@ -191,19 +201,38 @@ _OWN: dict[int, tuple[Callable[[str], BaseException], str]] = {
     lib.PEV_ECARRIES: (RuntimeError, "another bufferevent stands on {}: use, or close, that one"),
     lib.PEV_EDEEP: (RuntimeError, f"{{}} stands on others already, and at most {lib.PEV_MOST_LAYERS} may stand on each other"),
     lib.PEV_ENOLIMIT: (RuntimeError, "{} has no rate limit of its own: call set_rate_limit() first"),
+    lib.PEV_ESELF: (ValueError, "{} can't be moved onto itself"),
+    lib.PEV_ELISTENS: (ValueError, "sock must be a stream that carries bytes: one that listens is for Listener.from_socket()"),
     errno.ENOMEM: (MemoryError, "no memory for {}"),
     errno.ERANGE: (ValueError, "{}: beyond the end of the file"),
     lib.PEV_EVALUE: (ValueError, "{}: not a value that libevent takes here"),
 }
 
 
-def failure(code: int, subject: object) -> BaseException:
-    """The exception for a code of C's, given as a positive number."""
+_NAMED = frozenset({errno.EBADF, errno.EPERM, errno.EINVAL, errno.ENOTCONN})
+"""Where one wants to know with what, and nobody is in a hurry, as with EAGAIN."""
+
+
+def failure(code: int, subject: object, about: str | None = None) -> BaseException:
+    """The exception for a code of C's, given as a positive number.
+
+    Args:
+        code: The number.
+        subject: What was used, or what was done, as text.
+        about: What the system refused, where that isn't the subject.
+    """
     drain_log()
     if code in _OWN:
         kind, text = _OWN[code]
-        return kind(text.format(subject if isinstance(subject, str) else repr(subject)))
-    return OSError(code, os.strerror(code))
+        said = text.format(subject if isinstance(subject, str) else repr(subject))
+        instead = getattr(type(subject), "_instead", None) if code == lib.PEV_EFROZEN else None
+        return kind(f"{said}{instead(subject)}" if instead is not None else said)
+    if about is None and isinstance(subject, str):
+        about = subject
+    elif about is None and code in _NAMED:
+        about = repr(subject)
+    text = os.strerror(code)
+    return OSError(code, text if about is None else f"{text}: {about}")
 
 
 def check(code: int, subject: object) -> int:
@@ -274,13 +303,24 @@ def check_flags(value: Any, kind: type[Any], allowed: int, name: str) -> int:
     """The value's bits, all of them among the allowed ones; TypeError, ValueError otherwise."""
     if type(value) is kind:
         bits: int = value._value_  # int() takes longer
-    elif isinstance(value, bool) or not isinstance(value, int):
+    elif type(value) is int:
+        bits = value
+    elif isinstance(value, bool | Enum) or not isinstance(value, int):
         raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
     else:
         bits = int(value)
     if bits & ~int(allowed):
         raise ValueError(f"{name} must be among {kind(allowed)!r}, not {value!r}")
     return bits
+
+
+def check_choice(value: Any, kind: type[_Choice], name: str) -> _Choice:
+    """The value as one of these; TypeError, ValueError otherwise."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, bool | Enum):
+        raise TypeError(f"{name} must be of {kind.__name__}, not {type(value).__name__}")
+    return kind(value)
 
 
 def check_descriptor(value: object, name: str) -> int:
@@ -294,6 +334,8 @@ def check_descriptor(value: object, name: str) -> int:
         value = fileno()
         if not isinstance(value, int):
             raise TypeError(f"{name}.fileno() must return an int, not {type(value).__name__}")
+        if value == -1:
+            raise ValueError(f"{name} must be open, and has no descriptor: it is closed, or was taken over")
     if not 0 <= value <= 0x7FFFFFFF:
         raise ValueError(f"{name} must be an open descriptor, not {value}")
     return value

@@ -7,26 +7,8 @@ from typing import Any, TypeVar
 
 from ._libevent import lib
 
-_Flag = TypeVar("_Flag", bound=IntFlag)
-
-
-def _quick(kind: type[_Flag]) -> type[_Flag]:
-    """``&`` and ``|`` are asked in most event callbacks, and enum's take a microsecond: find what was made once here too."""
-    made = kind._value2member_map_
-    slow_and, slow_or = kind.__and__, kind.__or__
-    int_and, int_or = int.__and__, int.__or__
-
-    def quick_and(self: Any, other: Any) -> Any:
-        found = made.get(int_and(self, other))
-        return slow_and(self, other) if found is None else found
-
-    def quick_or(self: Any, other: Any) -> Any:
-        found = made.get(int_or(self, other))
-        return slow_or(self, other) if found is None else found
-
-    for name, method in (("__and__", quick_and), ("__rand__", quick_and), ("__or__", quick_or), ("__ror__", quick_or)):
-        setattr(kind, name, method)
-    return kind
+_Flag = TypeVar("_Flag", bound="NamedFlag")
+_Enum = TypeVar("_Enum", bound=IntEnum)
 
 
 class NamedFlag(IntFlag):
@@ -39,7 +21,56 @@ class NamedFlag(IntFlag):
         return format(str(self), spec)
 
 
-@_quick
+def own_operators(kind: type[_Flag]) -> type[_Flag]:
+    """The operators of a class of flags: they refuse flags of another one, since equal numbers mean different things there.
+
+    ``&`` and ``|`` are asked in most event callbacks, and enum's take a microsecond: what was made once is found here too.
+    """
+    made = kind._value2member_map_
+    slow_and, slow_or, slow_xor, slow_contains = kind.__and__, kind.__or__, kind.__xor__, kind.__contains__
+
+    def refuse_others(self: Any, other: Any) -> None:
+        if isinstance(other, NamedFlag) and not isinstance(other, kind):
+            raise TypeError(f"{kind.__name__} and {type(other).__name__} don't mix: {self!r} and {other!r}")
+
+    def quick_and(self: Any, other: Any) -> Any:
+        try:
+            if type(other) is kind:
+                return made[self._value_ & other._value_]
+            if type(other) is int:
+                return made[self._value_ & other]
+        except KeyError:
+            pass
+        refuse_others(self, other)
+        return slow_and(self, other)
+
+    def quick_or(self: Any, other: Any) -> Any:
+        try:
+            if type(other) is kind:
+                return made[self._value_ | other._value_]
+            if type(other) is int:
+                return made[self._value_ | other]
+        except KeyError:
+            pass
+        refuse_others(self, other)
+        return slow_or(self, other)
+
+    def own_xor(self: Any, other: Any) -> Any:
+        refuse_others(self, other)
+        return slow_xor(self, other)
+
+    def own_contains(self: Any, other: Any) -> bool:
+        refuse_others(self, other)
+        return slow_contains(self, other)
+
+    for name, method in (("and", quick_and), ("or", quick_or), ("xor", own_xor)):
+        setattr(kind, f"__{name}__", method)
+        setattr(kind, f"__r{name}__", method)
+    setattr(kind, "__contains__", own_contains)  # noqa: B010  (mypy takes no assignment to a method)
+    return kind
+
+
+@own_operators
 class EventFlag(NamedFlag):
     """What an event waits for, and what happened (``EV_*``)."""
 
@@ -52,6 +83,7 @@ class EventFlag(NamedFlag):
     CLOSED = lib.EV_CLOSED
 
 
+@own_operators
 class LoopFlag(NamedFlag):
     """How EventBase.loop() runs (``EVLOOP_*``)."""
 
@@ -60,6 +92,7 @@ class LoopFlag(NamedFlag):
     NO_EXIT_ON_EMPTY = lib.EVLOOP_NO_EXIT_ON_EMPTY
 
 
+@own_operators
 class Feature(NamedFlag):
     """What a way of waiting can do (``EV_FEATURE_*``)."""
 
@@ -69,6 +102,7 @@ class Feature(NamedFlag):
     EARLY_CLOSE = lib.EV_FEATURE_EARLY_CLOSE
 
 
+@own_operators
 class BaseFlag(NamedFlag):
     """How an EventBase works (``EVENT_BASE_FLAG_*``)."""
 
@@ -78,6 +112,7 @@ class BaseFlag(NamedFlag):
     PRECISE_TIMER = lib.EVENT_BASE_FLAG_PRECISE_TIMER
 
 
+@own_operators
 class CountFlag(NamedFlag):
     """Which events EventBase.count_events() counts (``EVENT_BASE_COUNT_*``)."""
 
@@ -86,7 +121,7 @@ class CountFlag(NamedFlag):
     ADDED = lib.EVENT_BASE_COUNT_ADDED
 
 
-@_quick
+@own_operators
 class What(NamedFlag):
     """What happened to a bufferevent (``BEV_EVENT_*``)."""
 
@@ -98,7 +133,7 @@ class What(NamedFlag):
     CONNECTED = lib.BEV_EVENT_CONNECTED
 
 
-@_quick
+@own_operators
 class Option(NamedFlag):
     """How a bufferevent works (``BEV_OPT_*``).
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from ._handle import Handle, next_id
 from ._libevent import ffi, lib
 from .addresses import Address, from_c, is_local_name, to_c
-from .errors import check, check_base, check_callable, check_descriptor, check_int, check_pointer, check_seconds
+from .errors import check, check_base, check_callable, check_descriptor, check_int, check_seconds, failure
 
 if TYPE_CHECKING:
     from .event import EventBase
@@ -28,6 +28,7 @@ _DEFAULT_BACKLOG = 128
 _MOST_PAUSE = 1e6
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # told to Python's object it costs no look at the descriptor
 _MOST_BACKLOG = 2**31 - 1
+_NAMES = "'127.0.0.1' or '::1' is for this machine alone, '' for all its IPv4 addresses, '::' for all"
 
 
 class Listener(Handle):
@@ -69,7 +70,7 @@ class Listener(Handle):
     _taken: Any
     """Where C puts a descriptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a Listener isn't made itself: use Listener.bind() or Listener.from_socket()")
 
     @classmethod
@@ -112,7 +113,7 @@ class Listener(Handle):
             ValueError: The address isn't one.
         """
         check_base(base)
-        c_address = to_c(address)
+        c_address = to_c(address, _NAMES)
         options = lib.LEV_OPT_CLOSE_ON_FREE | _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         local = is_local_name(address)
         for given, flag in (
@@ -126,7 +127,9 @@ class Listener(Handle):
         _check_callbacks(callback, error)
         number = next_id()
         handle = lib.pev_listener_bind(base._h, c_address, options, backlog, number)
-        self = cls._made(base, check_pointer(handle, f"listening on {address!r}"), number, c_address.family, callback, error)
+        if not handle:
+            raise failure(ffi.errno, base, f"listening on {address!r}")
+        self = cls._made(base, handle, number, c_address.family, callback, error)
         self._blocking = bool(blocking_sockets)
         return self
 
@@ -173,7 +176,9 @@ class Listener(Handle):
         options = _options(close_on_exec, blocking_sockets, enabled and callback is not None)
         options |= lib.LEV_OPT_CLOSE_ON_FREE if close else 0
         number = next_id()
-        handle = check_pointer(lib.pev_listener_new(base._h, fd, options, queue, number), f"listening on descriptor {fd}")
+        handle = lib.pev_listener_new(base._h, fd, options, queue, number)
+        if not handle:
+            raise failure(ffi.errno, base, f"listening on descriptor {fd}")
         self = cls._made(base, handle, number, family, callback, error)
         self._owner = sock
         self._blocking = bool(blocking_sockets)
@@ -379,7 +384,10 @@ def _check_callbacks(callback: object, error: object) -> None:
 @contextlib.contextmanager
 def _borrowed(fd: int, family: int = -1) -> Any:
     """A socket object on somebody else's descriptor."""
-    sock = socket.socket(family, fileno=fd) if family >= 0 else socket.socket(fileno=fd)
+    try:
+        sock = socket.socket(family, fileno=fd) if family >= 0 else socket.socket(fileno=fd)
+    except OSError as error:
+        raise failure(error.errno or errno.EBADF, f"descriptor {fd}") from None
     try:
         yield sock
     finally:

@@ -182,3 +182,40 @@ def test_all_ipv4_hosts_are_meant_by_an_empty_one() -> None:
 def test_the_scope_must_belong_to_an_ipv6_address() -> None:
     with pytest.raises(ValueError, match="host"):
         to_c(("127.0.0.1%lo", 80))
+
+
+LOOKS_LIKE_HOST_AND_PORT = ["0.0.0.0:80", "localhost:80", ":8080", "[::1]:443", "::1", "example.test:65535", "a:1", "x:0"]
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_HOST_AND_PORT)
+def test_a_host_and_a_port_in_one_text_are_no_path(base: ev.EventBase, tmp_path: Path, text: str, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"\(host, port\)"):
+        to_c(text)
+    with pytest.raises(ValueError, match=r"\(host, port\)"):
+        ev.Listener.bind(base, text, None)
+    with pytest.raises(ValueError, match=r"\(host, port\)"), ev.SocketBufferEvent(base) as bev:
+        bev.connect(text)
+    with pytest.raises(ValueError, match=r"\(host, port\)"):
+        ev.TLSBufferEvent.connect(base, text, ev.TLSContext.client())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path", ["./a:80", "/tmp/a:80", "a:b", "a:", "a.sock", "a:80.sock", "\0a:80", b"a:80", Path("a:80"), "a:123456"]
+)
+def test_paths_with_a_colon_are_paths(path: Any) -> None:
+    assert from_c(to_c(path)) in (os.fsdecode(path), os.fsencode(path))
+
+
+def test_a_name_is_refused_with_what_fits_who_asks(base: ev.EventBase) -> None:
+    with pytest.raises(ValueError, match="names take connect_hostname"), ev.SocketBufferEvent(base) as bev:
+        bev.connect(("localhost", 80))
+    with pytest.raises(ValueError, match=r"not 'localhost': .* for this machine alone") as caught:
+        ev.Listener.bind(base, ("localhost", 0), None)
+    assert "connect_hostname" not in str(caught.value)
+    with ev.DNSBase(base, system=False) as dns:
+        for call in (lambda: dns.add_nameserver(("localhost", 53)), lambda: dns.resolve_reverse("localhost", print)):
+            with pytest.raises(ValueError, match="not 'localhost'") as caught:
+                call()
+            assert "connect_hostname" not in str(caught.value)

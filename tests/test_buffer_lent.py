@@ -143,7 +143,7 @@ def test_multicast() -> None:
     assert len(one) == len(KNUTH[0]) + len(KNUTH[1]) + 2
     two.add_buffer_reference(one)
     for destination, source in ((two, two), (one, two)):  # references to references
-        with pytest.raises(ValueError, match="not a value"):
+        with pytest.raises(ValueError, match=r"not a value|onto itself"):
             destination.add_buffer_reference(source)
     assert contents(one) == contents(two) == b", ".join(KNUTH)
     for buffer in (one, two):

@@ -165,6 +165,7 @@ def test_a_context_that_is_taken_out_serves_those_it_has(base: ev.EventBase, roo
         ({"*": 0}, ValueError),
         ({"a.*.test": 0}, ValueError),
         ({"a b": 0}, ValueError),
+        ({"a..b": 0}, ValueError),
         ({".test": 0}, ValueError),
         ({"x" * 254: 0}, ValueError),
         ({"a\0b": 0}, ValueError),

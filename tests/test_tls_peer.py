@@ -94,7 +94,7 @@ def test_certificates_as_stdlib_shows_them(base: ev.EventBase, root: Issued, lea
 def test_secrets_that_both_know(base: ev.EventBase, root: Issued, leaf: Issued, version: ssl.TLSVersion, direct: bool) -> None:
     ends = meet(base, *contexts(root, leaf, version), direct=direct)
     one, other = (end.bev for end in ends)
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match=r"the handshake of .* isn't done"):
         one.export_keying_material("EXPERIMENTAL test", 32)
     assert one.get_channel_binding() is None
     assert one.group is None
@@ -159,7 +159,7 @@ def test_the_same_channel_as_pythons_ssl(base: ev.EventBase, root: Issued, leaf:
 @pytest.mark.parametrize("request_peer", [True, False])
 def test_new_keys(base: ev.EventBase, root: Issued, leaf: Issued, direct: bool, request_peer: bool) -> None:
     ends = meet(base, *contexts(root, leaf, V13), direct=direct)
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match=r"the handshake of .* isn't done"):
         ends[0].bev.key_update()
     shake_hands(base, *ends)
     for round_number in range(3):
@@ -190,7 +190,7 @@ def test_hands_once_more(base: ev.EventBase, root: Issued, leaf: Issued, direct:
         ctx.options &= ~ssl.OP_NO_RENEGOTIATION
     server.options |= ALLOW_CLIENT_RENEGOTIATION
     ends = meet(base, server, client, direct=direct)
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match=r"the handshake of .* isn't done"):
         ends[first].bev.renegotiate()
     shake_hands(base, *ends)
     assert ends[first].bev.renegotiations == 0
@@ -237,7 +237,7 @@ def test_a_certificate_after_all(base: ev.EventBase, root: Issued, leaf: Issued,
     client.post_handshake_auth = True
     assert client.post_handshake_auth is True
     ends = meet(base, server, client, direct=direct)
-    with pytest.raises(OSError, match="not connected"):
+    with pytest.raises(OSError, match=r"the handshake of .* isn't done"):
         ends[0].bev.verify_client_post_handshake()
     shake_hands(base, *ends)
     assert ends[0].bev.peer_certificate is None

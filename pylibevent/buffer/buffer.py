@@ -17,11 +17,13 @@ from ..errors import (
     as_bytes,
     check,
     check_callable,
+    check_choice,
     check_descriptor,
     check_int,
     check_pointer,
     check_size,
     check_two,
+    failure,
 )
 from ..flags import EOLStyle
 from .callbacks import Watched
@@ -263,7 +265,7 @@ class Buffer(Watched):
             The line, or None while there is no whole one.
         """
         line, n = ffi.new("char **"), ffi.new("size_t *")
-        if not check(lib.pev_buffer_readline(self._h, EOLStyle(style), line, n), self):
+        if not check(lib.pev_buffer_readline(self._h, check_choice(style, EOLStyle, "style"), line, n), self):
             return None
         try:
             out = bytes(ffi.buffer(line[0], n[0]))
@@ -382,8 +384,8 @@ class Buffer(Watched):
         Returns:
             Its position and its length, or None.
         """
-        n = ffi.new("size_t *")
-        found = lib.pev_buffer_search_eol(self._h, EOLStyle(style), check_int(start, "start", 0, MAX_SIZE), n)
+        n, style = ffi.new("size_t *"), check_choice(style, EOLStyle, "style")
+        found = lib.pev_buffer_search_eol(self._h, style, check_int(start, "start", 0, MAX_SIZE), n)
         position = self._found(found)
         return None if position is None else (position, int(n[0]))
 
@@ -415,7 +417,10 @@ class Buffer(Watched):
         Raises:
             OSError: BlockingIOError if nothing is there.
         """
-        n = check(lib.pev_buffer_read_fd(self._h, check_descriptor(fd, "fd"), check_int(size, "size", -1, MAX_INT)), self)
+        number = check_descriptor(fd, "fd")
+        n: int = lib.pev_buffer_read_fd(self._h, number, check_int(size, "size", -1, MAX_INT))
+        if n < 0:
+            raise failure(-n, self, f"descriptor {number}")
         self._settle()
         return n
 
@@ -432,7 +437,10 @@ class Buffer(Watched):
         Raises:
             OSError: BlockingIOError if the descriptor takes nothing now.
         """
-        n = check(lib.pev_buffer_write_fd(self._h, check_descriptor(fd, "fd"), check_size(size)), self)
+        number = check_descriptor(fd, "fd")
+        n: int = lib.pev_buffer_write_fd(self._h, number, check_size(size))
+        if n < 0:
+            raise failure(-n, self, f"descriptor {number}")
         self._settle()
         return n
 
@@ -464,6 +472,14 @@ class Buffer(Watched):
         """Undo freeze() (``evbuffer_unfreeze``)."""
         check(lib.pev_buffer_unfreeze(self._h, bool(start)), self)
 
+    def _instead(self) -> str:
+        """What to use where an end can't be changed, for the message."""
+        if self._owner is None:
+            return ""
+        if getattr(self._owner, "_output", None) is self:
+            return ": only its bufferevent takes from its output, to send it; abort() of that drops what isn't sent"
+        return ": only its bufferevent adds to its input; write() of that sends bytes"
+
     # ------------------------------------------------------------ the end
 
     def close(self) -> None:
@@ -473,7 +489,12 @@ class Buffer(Watched):
             BufferError: Memoryviews of the buffer exist.
             TypeError: It is a bufferevent's.
         """
-        check(lib.pev_buffer_close(self._h), self)
+        code = lib.pev_buffer_close(self._h)
+        if code == -lib.PEV_EKIND and self._owner is None:
+            raise TypeError(f"{self!r} is lent to the filter, and closed when that returns")
+        if code == -lib.PEV_EKIND:
+            raise TypeError(f"{self!r} is closed with its bufferevent, by close() of that")
+        check(code, self)
         watched.pop(self._id, None)
         self._callbacks = ()
         self._settle()

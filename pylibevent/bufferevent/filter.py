@@ -86,7 +86,7 @@ class FilterBufferEvent(BufferEvent):
     Raises:
         RuntimeError: Another bufferevent stands on the underlying already, or a hundred would stand on each other.
         OSError: EPIPE: the underlying has ended with an ERROR.
-        ValueError: Options that exclude each other.
+        ValueError: Options that exclude each other, or a filter of ``pylibevent.filters`` that another bufferevent has, or had.
     """
 
     __slots__ = ("_failure", "_filters", "_given_back", "_on_close", "_underlying", "_ways")
@@ -105,6 +105,7 @@ class FilterBufferEvent(BufferEvent):
         if not isinstance(underlying, BufferEvent):
             raise TypeError(f"underlying must be a BufferEvent, not {type(underlying).__name__}")
         calls = _callable_of(input_filter, "input_filter"), _callable_of(output_filter, "output_filter")
+        _check_new(input_filter, output_filter)
         check_callable(on_close, "on_close")
         bits = _check_over(underlying, check_options(options))
         self._filters = input_filter, output_filter
@@ -116,6 +117,9 @@ class FilterBufferEvent(BufferEvent):
         callbacks, number = underlying.callbacks, next_id()
         handle = lib.pev_filter_new(underlying._h, calls[0] is not None, calls[1] is not None, bits, number)
         check_pointer(handle, underlying)
+        for given in (input_filter, output_filter):
+            if given is not None and hasattr(given, "_is_taken"):
+                given._is_taken = True
         _filters[number] = weakref.ref(self)
         underlying._carry()
         self._start(underlying.base, handle, number, bits)
@@ -267,6 +271,16 @@ def _callable_of(value: object, name: str) -> Filter | None:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, have feed(), or be None, not {type(value).__name__}")
     return value
+
+
+def _check_new(input_filter: object, output_filter: object) -> None:
+    """ValueError for one of ours that has seen bytes of another stream, or would: both would be damaged."""
+    for given, name in ((input_filter, "input_filter"), (output_filter, "output_filter")):
+        is_twice = given is input_filter is output_filter and name == "output_filter"
+        if hasattr(given, "_is_taken") and (given._is_taken or is_twice):
+            raise ValueError(
+                f"{name} {given!r} is for one bufferevent, since it keeps what it has seen, and it has one: make another"
+            )
 
 
 def _check_over(underlying: BufferEvent, bits: int) -> int:

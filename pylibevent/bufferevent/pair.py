@@ -31,7 +31,7 @@ class PairBufferEvent(BufferEvent):
 
     _partner: Self | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a PairBufferEvent isn't made itself: PairBufferEvent.new() makes two")
 
     @classmethod

@@ -46,7 +46,7 @@ class Relay(Handle):
     _id: int
     _on_close: RelayCallback | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a Relay isn't made itself: use BufferEvent.relay()")
 
     @classmethod

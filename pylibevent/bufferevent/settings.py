@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .._libevent import ffi, lib
 from ..buffer.news import has_news, settle
-from ..errors import MAX_INT, check, check_flags, check_int, check_seconds
+from ..errors import MAX_INT, check, check_choice, check_flags, check_int, check_seconds
 from ..flags import EventFlag, FlushMode, What
 from .callbacks import Calling
 
@@ -122,7 +122,7 @@ class Settings(Calling):
             Whether anything was moved.
         """
         bits = check_flags(flag, EventFlag, _BOTH, "flag")
-        moved = bool(check(lib.pev_bev_flush(self._h, bits, FlushMode(mode)), self))
+        moved = bool(check(lib.pev_bev_flush(self._h, bits, check_choice(mode, FlushMode, "mode")), self))
         if has_news():
             settle()
         return moved

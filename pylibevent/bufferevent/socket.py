@@ -7,6 +7,7 @@ callbacks: the user, or the TLS layer above.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _CONNECT_FAILED, _EVENTS = lib.PEV_NOTE_CONNECT_FAILED, lib.PEV_NOTE_EVENTS
 _CONNECTED = int(What.CONNECTED) << _EVENTS
 _CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
+_STREAM, _SEQUENCE = int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
+SystemSocket = _socket.socket
+"""What Python's class stands on; one that has taken its place may not."""
+type_of: Callable[[_socket.socket], int] = SystemSocket.type.__get__  # socket.socket.type makes an enum's member of it
 _FAMILIES = (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6)
 
 
@@ -65,7 +70,8 @@ class SocketBufferEvent(BufferEvent):
     Raises:
         TypeError: An object other than a socket, with CLOSE_ON_FREE: both would close the descriptor.
         OSError: The descriptor isn't open.
-        ValueError: Options that exclude each other.
+        ValueError: Options that exclude each other; a socket of datagrams, one that is closed or was taken over, or a blocking
+            one that listens.
     """
 
     __slots__ = ("_addresses", "_failure", "_lookup", "_nodelay", "_owner")
@@ -289,18 +295,26 @@ class SocketBufferEvent(BufferEvent):
 
 def _take(sock: object, nodelay: bool) -> int:
     """The descriptor, ready to be used, or -1."""
-    if sock is None or (isinstance(sock, int) and sock == -1):
+    if isinstance(sock, SystemSocket):
+        check_stream(sock)
+    elif sock is None or (isinstance(sock, int) and sock == -1):
         return -1
     fd = check_descriptor(sock, "sock")
-    check(lib.pev_set_nonblocking(fd), f"descriptor {fd}")
-    if nodelay:
-        lib.pev_set_nodelay(fd)
+    code = lib.pev_ready_stream(fd, False, bool(nodelay))
+    if code < 0:
+        raise failure(-code, f"descriptor {fd}")
     return fd
+
+
+def check_stream(sock: _socket.socket) -> None:
+    """ValueError for a socket without connections: datagrams would be taken for a stream, each cut or joined anyhow."""
+    if (kind := type_of(sock)) != _STREAM and kind != _SEQUENCE:
+        raise ValueError(f"sock must be a stream socket, not one of {getattr(sock.type, 'name', sock.type)}")
 
 
 def _check_owner(sock: object, options: int) -> None:
     """TypeError for an object that would close the descriptor too, where that is to be taken over."""
-    if options & Option.CLOSE_ON_FREE and sock is not None and not isinstance(sock, int | socket.socket):
+    if options & _CLOSE_ON_FREE and sock is not None and not isinstance(sock, (socket.socket, int)):
         kind = type(sock).__name__
         raise TypeError(f"sock must be a socket, a descriptor or None where options have CLOSE_ON_FREE, not {kind}")
 

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._libevent import ffi, lib
-from .._library import drain_log
+from .._library import drain_log, supported_methods
 from ..buffer.news import has_news, settle
-from ..errors import check, check_descriptor, check_flags, check_function, check_int, check_pointer, check_seconds
+from ..errors import Error, check, check_descriptor, check_flags, check_function, check_int, check_pointer, check_seconds
 from ..failures import reraise, take
 from ..flags import EventFlag
 from .config import EventConfig
@@ -68,6 +68,8 @@ class EventBase(InspectedBase):
         self._uncached = bool(c_config.flags & lib.EVENT_BASE_FLAG_NO_CACHE_TIME)
         handle = lib.pev_loop_new(c_config)
         drain_log()
+        if not handle and ffi.errno == lib.PEV_EFAILED:
+            raise Error(f"no method is left for {config!r}: there are {', '.join(supported_methods())}")
         self._own(check_pointer(handle, f"an EventBase of {config!r}"))
         self._share(handle)
         self._arena = ffi.buffer(lib.pev_loop_arena(handle), lib.PEV_ARENA_SIZE)

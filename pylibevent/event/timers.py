@@ -38,7 +38,7 @@ class Timer(NoCopy):
     _queue: TimerQueue
     _when: float
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a Timer isn't made itself: use EventBase.call_later() or call_at()")
 
     def cancel(self) -> None:

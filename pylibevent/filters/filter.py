@@ -18,6 +18,7 @@ class Filter:
 
     def __init__(self) -> None:
         self.error = None
+        self._is_taken = False  # a bufferevent has it: what it has seen belongs to that one's stream
         self._done = False  # whether this call has done anything yet
 
     def feed(self, source: Buffer, destination: Buffer, limit: int | None, mode: FlushMode) -> FilterResult:

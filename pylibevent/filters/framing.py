@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..buffer import Buffer
-from ..errors import MAX_INT, FilterError, check_int
+from ..errors import MAX_INT, FilterError, check_choice, check_int
 from ..flags import EOLStyle, FlushMode
 from .filter import Filter
 
@@ -100,7 +100,7 @@ class LineFilter(_Framing):
 
     def __init__(self, style: EOLStyle, max_length: int, allow_unterminated: bool) -> None:
         super().__init__()
-        self._style = EOLStyle(style)
+        self._style = check_choice(style, EOLStyle, "style")
         self._ends = (b"\r", b"\n") if self._style is EOLStyle.ANY else (_END[self._style],)
         self._max_length = check_int(max_length, "max_length", 1, MAX_INT)
         self._allow_unterminated = bool(allow_unterminated)

@@ -6,15 +6,15 @@ import ipaddress
 from typing import Any
 
 from .._libevent import ffi, lib
-from ..addresses import Address
+from ..addresses import Address, check_path
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..errors import BufferedDataError, check, check_seconds
 from ..flags import Option
 from .client_sessions import SessionKey
 from .context import TLSContext
+from .names import host_name
 from .session import TLSSession
 
-_MOST_NAME = 253
 _THREADSAFE, _DEFER = int(Option.THREADSAFE), int(Option.DEFER_CALLBACKS)
 
 
@@ -29,6 +29,7 @@ def check_bare(underlying: BufferEvent) -> None:
 
 def host_of(address: Address) -> tuple[str | None, int]:
     """Host and port of an address that has them; what is wrong with others is told where they are used."""
+    check_path(address)
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
         return address[0], address[1]
     return None, 0
@@ -103,11 +104,4 @@ def check_server_hostname(name: str | None, ctx: TLSContext) -> tuple[Any, bool]
         return str(ipaddress.ip_address(name)).encode(), True
     except ValueError:
         pass
-    plain = name.removesuffix(".")
-    try:
-        raw = plain.encode("ascii") if plain.isascii() else plain.encode("idna")
-    except UnicodeError as error:
-        raise ValueError(f"server_hostname isn't a host name: {name!r}: {error}") from None
-    if not 0 < len(raw) <= _MOST_NAME or raw.startswith(b"."):
-        raise ValueError(f"server_hostname must be a host name of 1 to {_MOST_NAME} bytes, not {name!r}")
-    return raw, False
+    return host_name(name, f"server_hostname isn't a host name: {name!r}").encode(), False

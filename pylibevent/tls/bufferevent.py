@@ -21,7 +21,8 @@ from .._libevent import ffi, lib
 from ..addresses import Address
 from ..bufferevent import BufferEvent, SocketBufferEvent
 from ..bufferevent.common import check_options
-from ..errors import check, check_base, check_descriptor, check_pointer, tls_error
+from ..bufferevent.socket import SystemSocket, check_stream, type_of
+from ..errors import check, check_base, check_descriptor, check_pointer, failure, tls_error
 from ..flags import Option
 from .answers import connections, current_context
 from .arguments import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..event import EventBase
 
 _CLOSE_ON_FREE = int(Option.CLOSE_ON_FREE)
+_STREAM = int(socket.SOCK_STREAM)
 _whole = object.__new__
 
 
@@ -62,7 +64,7 @@ class TLSBufferEvent(Ending):
     """The number of the one below that there is no object for yet; 0: none."""
     _chosen: TLSContext | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a TLSBufferEvent isn't made itself: use TLSBufferEvent.connect(), .accept() or .wrap()")
 
     @classmethod
@@ -143,13 +145,13 @@ class TLSBufferEvent(Ending):
             direct: The socket form: see wrap().
 
         Raises:
-            ValueError: The context is for clients.
+            ValueError: The context is for clients; or as for SocketBufferEvent.
             TLSError: OpenSSL refused.
         """
         check_context(ctx, server_side=True)
         limit = handshake_limit(handshake_timeout, ctx)
         bits = check_options(options)
-        if not direct and isinstance(sock, socket.socket) and bits & _CLOSE_ON_FREE:
+        if not direct and isinstance(sock, SystemSocket) and bits & _CLOSE_ON_FREE:
             return cls._accept_at_once(base, sock, ctx, bits, limit)
         options = Option(bits)
         socket_bev = SocketBufferEvent(base, sock, options)
@@ -160,9 +162,11 @@ class TLSBufferEvent(Ending):
             raise
 
     @classmethod
-    def _accept_at_once(cls, base: EventBase, sock: socket.socket, ctx: TLSContext, bits: int, limit: float) -> Self:
+    def _accept_at_once(cls, base: EventBase, sock: SystemSocket, ctx: TLSContext, bits: int, limit: float) -> Self:
         """What servers do for each connection, in one step; the object for the one below is made when somebody asks for it."""
         check_base(base)
+        if type_of(sock) != _STREAM:  # a call less
+            check_stream(sock)
         fd = sock.fileno() if type(sock) is socket.socket else -1
         if fd < 0:
             fd = check_descriptor(sock, "sock")
@@ -171,7 +175,8 @@ class TLSBufferEvent(Ending):
         below, number = next_id(), next_id()
         self = _whole(cls) if cls is TLSBufferEvent else cls.__new__(cls)
         handle = lib.pev_ssl_accept(base._h, ctx._h, fd, sock.gettimeout() == 0, bits, limit, below, number)
-        check_pointer(handle, base)
+        if not handle:
+            raise failure(ffi.errno, base, f"descriptor {fd}")
         self._begin_with(ctx, limit, handle, base, number, bits)
         self._below = below
         self._server_side = True
@@ -339,7 +344,7 @@ class TLSBufferEvent(Ending):
             error = tls_error([], doing="TLS 1.3 has no renegotiation, but key_update()")
             error.library, error.reason = "SSL", "NO_RENEGOTIATION"
             raise error
-        check(lib.pev_ssl_renegotiate(self._h), self)
+        self._check_open(lib.pev_ssl_renegotiate(self._h))
 
 
 BufferEvent._wrap = TLSBufferEvent.wrap

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._handle import Handle
 from .._libevent import ffi, lib
-from ..errors import check
+from ..errors import check, no_key_error
 from .decoding import decoded
 from .material import Material, Password, Path, certificates, directory, is_path, key, readable, secret
 
@@ -48,9 +48,13 @@ class Certificates(Handle):
         """
         chain = certificates(certfile, "certfile")
         private = chain if keyfile is None else key(keyfile, "keyfile")
+        if _lacks_key(private, is_chain=keyfile is None):
+            raise no_key_error(_shown(certfile) if keyfile is None else _shown(keyfile, "the key given"))
         word = secret(password)
         text = ffi.NULL if word is None else word
-        doing = f"loading {_shown(certfile)}" + (" with the key in it" if keyfile is None else f" with {_shown(keyfile)}")
+        doing = f"loading {_shown(certfile)}" + (
+            " with the key in it" if keyfile is None else f" with {_shown(keyfile, 'the key given')}"
+        )
         check(lib.pev_tls_use(self._h, chain, len(chain), private, len(private), text, len(word or b"")), doing)
 
     def load_pkcs12(self, file: Material, password: Password = None) -> None:
@@ -160,5 +164,12 @@ class Certificates(Handle):
         return [der if binary_form else decoded(der) for _, ca, der in self._trusted() if ca]
 
 
-def _shown(given: object) -> str:
-    return repr(given) if is_path(given) else "the certificate given"
+def _shown(given: object, otherwise: str = "the certificate given") -> str:
+    return repr(given) if is_path(given) else otherwise
+
+
+def _lacks_key(data: bytes, *, is_chain: bool) -> bool:
+    """Whether one can see that there is no private key in it: PEM without one, or a certificate as DER."""
+    if data.startswith(b"\x30"):
+        return is_chain
+    return b"-----BEGIN" in data and b"PRIVATE KEY-----" not in data

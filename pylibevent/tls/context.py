@@ -34,7 +34,7 @@ class TLSContext(ContextSessions):
 
     _handshake_timeout: float | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a TLSContext isn't made itself: use TLSContext.client() or TLSContext.server()")
 
     @classmethod

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._libevent import ffi, lib
 from ..errors import check, check_callable, check_flags, check_int
-from ..flags import NamedFlag
+from ..flags import NamedFlag, own_operators
 from .ciphers import Ciphers
 from .client_sessions import ClientSessions, SessionKey
 from .deferred import arrived, forget, is_deferred
@@ -40,6 +40,7 @@ _MOST_SECONDS = 2**31 - 1
 
 
 @unique
+@own_operators
 class SessionCacheMode(NamedFlag):
     """What OpenSSL's own cache of sessions does (``SSL_SESS_CACHE_*``)."""
 

@@ -189,17 +189,25 @@ class Names(Verification):
         return self._alpn
 
 
+def host_name(name: str, complaint: str) -> str:
+    """The name as ASCII and without its last dot; ValueError with this complaint for what can't be a host's.
+
+    What resolvers take is more than RFC 1123 has: underscores are fine.
+    """
+    plain = name.removesuffix(".")
+    try:
+        plain = plain if plain.isascii() else plain.encode("idna").decode()
+    except UnicodeError as error:
+        raise ValueError(f"{complaint}: {error}") from None
+    if len(plain) > _MOST_NAME or not all(plain.split(".")) or any(not "!" <= c <= "~" or c == "*" for c in plain):
+        raise ValueError(f"{complaint}: 1 to {_MOST_NAME} printable characters, with one dot between labels")
+    return plain
+
+
 def _name(name: object) -> str:
     """A name as it is compared with what clients ask for."""
     if not isinstance(name, str):
         raise TypeError(f"sni must have names of str, not {type(name).__name__}")
     star, dot, rest = name.partition(".")
-    plain = rest if star == "*" and dot else name
-    plain = plain.removesuffix(".").lower()
-    try:
-        plain = plain if plain.isascii() else plain.encode("idna").decode()
-    except UnicodeError as error:
-        raise ValueError(f"sni has a name that isn't one: {name!r}: {error}") from None
-    if not 0 < len(plain) <= _MOST_NAME or any(not "!" <= c <= "~" or c == "*" for c in plain) or plain.startswith("."):
-        raise ValueError(f"sni has a name that isn't one: {name!r}")
+    plain = host_name(rest if star == "*" and dot else name, f"sni has a name that isn't one: {name!r}").lower()
     return f"*.{plain}" if star == "*" and dot else plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, NamedTuple
 
 from .._libevent import ffi, lib
@@ -190,7 +191,9 @@ class Peer(BufferEvent):
         out = ffi.new("unsigned char[]", n)
         about = context or b""
         code = lib.pev_ssl_export(self._h, raw, len(raw), about, len(about), context is not None, out, n)
-        check(code, f"exporting {label!r}" if code == -lib.PEV_ETLS else self)
+        if code == -lib.PEV_ETLS:
+            check(code, f"exporting {label!r}")
+        self._check_open(code)
         return bytes(ffi.buffer(out, n))
 
     def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
@@ -230,7 +233,7 @@ class Peer(BufferEvent):
             OSError: ENOTCONN: the handshake isn't done.
             TLSError: It isn't TLS 1.3.
         """
-        check(lib.pev_ssl_new_keys(self._h, bool(request_peer)), self)
+        self._check_open(lib.pev_ssl_new_keys(self._h, bool(request_peer)))
 
     @property
     def renegotiations(self) -> int:
@@ -249,7 +252,13 @@ class Peer(BufferEvent):
             OSError: ENOTCONN: the handshake isn't done.
             TLSError: The client won't, it isn't TLS 1.3, or this is no server.
         """
-        check(lib.pev_ssl_ask_certificate(self._h, bool(required)), self)
+        self._check_open(lib.pev_ssl_ask_certificate(self._h, bool(required)))
+
+    def _check_open(self, code: int) -> None:
+        """As check(), for what makes sense once the handshake is done."""
+        if code == -errno.ENOTCONN:
+            raise OSError(errno.ENOTCONN, f"the handshake of {self!r} isn't done")
+        check(code, self)
 
     def _codes(self) -> list[int]:
         out = ffi.new("unsigned long[]", lib.PEV_TLS_ERRORS)

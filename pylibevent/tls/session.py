@@ -37,7 +37,7 @@ class TLSSession(Handle):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
+    def __init__(self, *_args: object, **_keywords: object) -> None:
         raise TypeError("a TLSSession isn't made itself: it comes from a connection, or from TLSSession.from_bytes()")
 
     @classmethod
