@@ -82,7 +82,7 @@ class Server:
 
     def on_event(self, bev: ev.BufferEvent, what: ev.What) -> None:
         del self.left[bev]
-        bev.close()
+        bev.close(timeout=60)  # of many in a group, one may have to wait for its turn
 
     def close(self) -> None:
         self.listener.close()
