@@ -61,7 +61,7 @@ int pev_buffer_set_max_read(struct pev_buffer *h, size_t n);
 int pev_buffer_peek(struct pev_buffer *h, size_t n, size_t start, struct pev_span *out, int max);
 int pev_buffer_reserve(struct pev_buffer *h, size_t n, struct pev_span *out, int max);
 int pev_buffer_commit(struct pev_buffer *h, const struct pev_span *spans, int n);
-void pev_buffer_lend(struct pev_buffer *h);
+int pev_buffer_lend(struct pev_buffer *h);
 void pev_buffer_give_back(struct pev_buffer *h);
 
 int pev_buffer_watch(struct pev_buffer *h, int on);

@@ -136,7 +136,7 @@ pev_farewell(struct pev_loop *loop, int fd, double seconds)
 		close_with_reset(fd);
 		return;
 	}
-	if (seconds > 0 && pev_timeval(seconds, &tv) == 0 && discard(fd) && is_tcp(fd) && pev_unsent(fd) > 0 &&
+	if (seconds > 0 && pev_timeval(seconds, &tv) == 0 && is_tcp(fd) && discard(fd) && pev_unsent(fd) > 0 &&
 	    shutdown(fd, SHUT_WR) == 0 && start_farewell(loop, fd, &tv) == 0)
 		return;
 	close(fd);

@@ -56,13 +56,15 @@ pev_source_leave(struct pev_source *source)
 	source->loop = NULL;
 }
 
-/* This thread may be inside alone, and libevent isn't on the stack: 1, and it is done. */
+/* This thread may be inside alone, libevent isn't on the stack, and no memory is shown that goes with what this stands on, or with
+ * the other end of a pair: 1, and it is done. */
 static int
 drop_alone(struct pev_source *source, struct pev_loop *loop)
 {
 	int here = pev_runs_here(loop);
 	int claimed = !here && pev_try_claim(loop);
 	int may = loop->fork_generation == pev_fork_generation && !loop->in_pass && !pev_is_calling(loop) &&
+	    !(loop->peeks && source->layer == PEV_LAYER_BUFFEREVENT) &&
 	    (here || (claimed && !loop->running));
 	if (may)
 		source->drop(source);

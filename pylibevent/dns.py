@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .event import EventBase
 
 _MOST_NAME = 255
+_MOST_SECONDS = 1e9
 _RESOLV_CONF = ("", "can't be opened", "can't be looked at", "is too large", "no memory", "ended early", "names no server")
 
 
@@ -187,6 +188,8 @@ class DNSBase(Handle):
             raise ValueError(f"name must be one of {', '.join(sorted(_OPTIONS))}, not {name!r}")
         if value == "":
             raise ValueError(f"value must not be empty, for {name}")
+        if name.rstrip(":") in _TIMES:
+            _check_time(name, value)
         raw = f"{name.rstrip(':')}:".encode()
         check(lib.pev_dns_set_option(self._h, raw, _no_nul(str(value), "value")), f"{name}={value!r}")
 
@@ -276,6 +279,19 @@ _OPTIONS = {
     "so-rcvbuf",
     "so-sndbuf",
 }
+
+
+_TIMES = {"timeout", "initial-probe-timeout", "getaddrinfo-allow-skew"}
+
+
+def _check_time(name: str, value: str | float) -> None:
+    """evdns takes seconds that fit in no int, and not a number, for a time that is over."""
+    try:
+        good = 0 <= float(value) <= _MOST_SECONDS
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{name} must be a number of seconds from 0 to {_MOST_SECONDS:g}, not {value!r}")
 
 
 def _no_nul(text: str, name: str) -> bytes:

@@ -330,7 +330,8 @@ class Buffer(Watched):
 
         Returns:
             A context manager that gives a tuple of read-only memoryviews. The buffer can't be changed before the block is
-            over and all slices of the views are gone.
+            over and all slices of the views are gone. Of a bufferevent's buffer, it raises RuntimeError while another thread
+            runs the loop, or libevent waits for the callback that asks.
         """
         return Peek(self, check_size(size), check_int(start, "start", 0, MAX_SIZE))
 

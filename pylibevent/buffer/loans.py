@@ -76,7 +76,7 @@ class Peek(NoCopy):
     def __enter__(self) -> tuple[memoryview, ...]:
         if self._views is not None:
             raise RuntimeError("this peek is in use already")
-        lib.pev_buffer_lend(self._buffer._h)
+        check(lib.pev_buffer_lend(self._buffer._h), self._buffer)
         loan = _Loan(self._buffer)
         try:
             spans = self._buffer._spans(self._size, self._start)
