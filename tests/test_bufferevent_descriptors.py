@@ -108,6 +108,7 @@ def test_streams_are(base: ev.EventBase, n: int) -> None:
                 other.send(b"abc")
                 run_until(base, lambda: len(bev.input) == 3)
                 bev.write(b"def")
+                run_until(base, lambda: not bev.output)
                 assert other.recv(3) == b"def"
             assert one.fileno() == -1
 
