@@ -31,7 +31,7 @@ struct pev_bev {
 	struct pev_buffer *views[2]; /* Python's input and output */
 	struct event *deadline;      /* of a close that lingers */
 	double patience;             /* for closing, in seconds without headway; PEV_GIVEN_UP: what is left is lost */
-	size_t left;                 /* to be sent, when the deadline was set */
+	long long headway;           /* when the deadline was set */
 	const struct pev_layer *layer; /* what a kind other than the plain socket does differently */
 	struct pev_bev *under;         /* what it stands on */
 	struct pev_bev *over;          /* what stands on it, and goes first */
@@ -92,6 +92,8 @@ struct pev_layer {
 	int has_descriptor;
 	/* A TLS filter: records.c may move its bytes. */
 	int is_records;
+	/* How many bytes it has given to the one below, or to the system; NULL: what leaves its output is given. */
+	long long (*given)(struct pev_bev *h);
 	/* Whether moving bytes would change memory that somebody looks at, beside its own. */
 	int (*peeked)(const struct pev_bev *h);
 };

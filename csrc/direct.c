@@ -185,6 +185,7 @@ static const struct pev_layer direct_layer = {
 	.on_drained = on_direct_drained,
 	.sift = pev_ssl_sift,
 	.is_sending = pev_ssl_is_sending,
+	.given = pev_ssl_given,
 	.on_write = pev_ssl_step_finish,
 	.on_read = on_direct_read,
 	.on_change = on_direct_change,

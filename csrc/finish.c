@@ -26,6 +26,13 @@ pev_ssl_is_sending(struct pev_bev *h)
 	return !pev_ssl_of(h)->broken && pev_bev_has_output(h);
 }
 
+long long
+pev_ssl_given(struct pev_bev *h)
+{
+	BIO *bio = SSL_get_wbio(pev_ssl_of(h)->ssl);
+	return bio != NULL ? (long long)BIO_number_written(bio) : 0;
+}
+
 static int
 is_goodbye_heard(const struct pev_ssl *s)
 {

@@ -23,16 +23,21 @@ unsent_here(const struct pev_bev *h)
 	return n;
 }
 
-/* The same, and what the system has that the peer doesn't. */
-static size_t
-unsent(const struct pev_bev *h)
+/* A number that grows as its bytes go down from one to the next, into the system, and to the peer. What TLS encrypts leaves its
+ * output only when all of a write is encrypted, so it counts what it gave to the one below. */
+static long long
+headway(struct pev_bev *h)
 {
-	size_t n = unsent_here(h);
-	int fd;
-	while (h->under != NULL)
-		h = h->under;
-	fd = h->bev != NULL ? bufferevent_getfd(h->bev) : -1;
-	return fd >= 0 ? n + pev_unsent(fd) : n;
+	long long n = 0;
+	int fd = -1;
+	for (; h != NULL && h->bev != NULL; h = h->under) {
+		if (h->layer != NULL && h->layer->given != NULL)
+			n += h->layer->given(h);
+		else
+			n -= (long long)evbuffer_get_length(bufferevent_get_output(h->bev));
+		fd = bufferevent_getfd(h->bev);
+	}
+	return fd >= 0 ? n - (long long)pev_unsent(fd) : n;
 }
 
 void
@@ -50,12 +55,12 @@ static void
 on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	struct pev_bev *h = arg;
-	size_t left = unsent(h);
+	long long now = headway(h);
 	struct timeval tv;
 	PEV_UNUSED(fd);
 	PEV_UNUSED(what);
-	if (h->patience > 0 && left < h->left && pev_timeval(h->patience, &tv) == 0 && event_add(h->deadline, &tv) == 0) {
-		h->left = left; /* it makes headway */
+	if (h->patience > 0 && now > h->headway && pev_timeval(h->patience, &tv) == 0 && event_add(h->deadline, &tv) == 0) {
+		h->headway = now;
 		return;
 	}
 	pev_linger_patience(h, h->patience > 0 && unsent_here(h) > 0 ? PEV_GIVEN_UP : 0);
@@ -169,7 +174,7 @@ pev_linger_start(struct pev_bev *h, double seconds)
 		h->deadline = NULL;
 		return -ENOMEM;
 	}
-	h->left = unsent(h);
+	h->headway = headway(h);
 	h->lingering = 1;
 	bufferevent_setwatermark(h->bev, EV_WRITE, 0, 0);
 	bufferevent_setcb(h->bev, NULL, on_linger_write, on_linger_event, h);

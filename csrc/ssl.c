@@ -389,6 +389,7 @@ static const struct pev_layer ssl_layer = {
 	.on_drained = on_ssl_drained,
 	.sift = pev_ssl_sift,
 	.is_sending = pev_ssl_is_sending,
+	.given = pev_ssl_given,
 	.end_writing = pev_ssl_end_writing,
 	.stop_reading = stop_reading_below,
 	.before_free = before_ssl_free,

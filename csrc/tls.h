@@ -215,6 +215,7 @@ int pev_records_shutdown(struct pev_ssl *s);
 enum { PEV_FINISH_NOT, PEV_FINISH_HALF, PEV_FINISH_UNWRAP };
 
 int pev_ssl_is_sending(struct pev_bev *h);
+long long pev_ssl_given(struct pev_bev *h);
 int pev_ssl_say_goodbye(struct pev_ssl *s);
 int pev_ssl_awaits_goodbye(struct pev_ssl *s);
 void pev_ssl_end_writing(struct pev_bev *h);
